@@ -1,0 +1,38 @@
+"""The command line's frame: finds commands through entry points and turns errors into one line.
+
+A command is a function registered in the entry point group `inspect_compress.commands` under its name.
+Its module is imported at every start, so commands import what is heavy inside their function.
+"""
+
+import sys
+from importlib.metadata import entry_points
+
+import typer
+from rich.console import Console
+
+from inspect_compress.errors import InspectCompressError
+
+GROUP = "inspect_compress.commands"
+
+
+def main() -> None:
+    """Run the command line. Exit status: 0 done, 1 something failed, 2 the call was not understood."""
+    try:
+        build_app()()
+    except InspectCompressError as error:
+        Console(stderr=True, soft_wrap=True, highlight=False).print(f"error: {error}", markup=False)
+        sys.exit(1)
+
+
+def build_app() -> typer.Typer:
+    """The Typer application with all installed commands."""
+    app = typer.Typer(
+        help="Compress inspection frames, and prove what that does to the defect detector.",
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+        add_completion=False,
+        rich_markup_mode="markdown",
+    )
+    for entry in sorted(entry_points(group=GROUP), key=lambda entry: entry.name):
+        app.command(name=entry.name)(entry.load())
+    return app

@@ -1,0 +1,44 @@
+"""What a codec is, and how one is found by name. The codecs themselves live in their own modules.
+
+Codecs are entry points of the group `inspect_compress.codecs`, so any installed package can add one.
+"""
+
+from typing import Protocol
+
+from inspect_compress.images import Image
+from inspect_compress.plugins import load_plugin, plugin_names
+
+GROUP = "inspect_compress.codecs"
+
+
+class Codec(Protocol):
+    """Turns images into bytes and back. An instance is safe to use from several threads.
+
+    `decode(encode(image, quality=q))` has the shape and dtype of `image`. The bytes are a whole file of
+    the codec's format: what is written to disk, counted as bpp and stored in the archive.
+    """
+
+    codec_id: str
+    """The name under which the codec is registered, e.g. `jpeg`."""
+    suffix: str
+    """The file name suffix of its format, e.g. `.jpg`."""
+    model: str
+    """Fingerprint of the weights (16 hex digits); empty for codecs without any."""
+
+    def encode(self, image: Image, *, quality: int) -> bytes:
+        """Compress a `uint8` image, `(H, W)` or `(H, W, 3)`; `quality` 1 to 100, higher is better."""
+        ...
+
+    def decode(self, data: bytes) -> Image:
+        """Return the image in `data`. Raises DamagedFileError for bytes that are not a sound file."""
+        ...
+
+
+def load_codec(name: str) -> Codec:
+    """Return a codec by name. Raises ConfigError, with the list of known names, for an unknown one."""
+    return load_plugin(GROUP, name, kind="codec")()
+
+
+def codec_names() -> list[str]:
+    """The names of all installed codecs, sorted."""
+    return plugin_names(GROUP)

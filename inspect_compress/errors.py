@@ -1,0 +1,48 @@
+"""Every error a user can meet, in one small tree.
+
+Each message names the file, frame or setting, says what was wrong with it, and what to do about it.
+"""
+
+
+class InspectCompressError(Exception):
+    """Base of all errors that are shown to a user as one line, without a traceback."""
+
+
+class ImageError(InspectCompressError):
+    """An input image cannot be read, or is of a kind that is not supported."""
+
+
+class OutputError(InspectCompressError):
+    """An output exists already, or cannot be written."""
+
+
+class ConfigError(InspectCompressError):
+    """A setting, option or name is missing, unknown or out of range."""
+
+
+class DatasetError(InspectCompressError):
+    """A dataset cannot be read, or holds too little to answer the question put to it."""
+
+
+class DetectorError(InspectCompressError):
+    """A detector cannot be trained, or returned something that is not a score per frame."""
+
+
+class ArchiveError(InspectCompressError):
+    """The archive cannot be opened or written, or a row in it is not sound."""
+
+
+class FormatError(InspectCompressError):
+    """A compressed file cannot be decoded. Its subclasses say why."""
+
+
+class UnknownVersionError(FormatError):
+    """The file was written by a newer version of the format."""
+
+
+class UnknownModelError(FormatError):
+    """The file names a model whose weights are not installed."""
+
+
+class DamagedFileError(FormatError):
+    """The file is not a compressed frame, or its bytes were cut or changed."""

@@ -1,0 +1,1 @@
+"""QARV: the learned codec. Network, file format, entropy coding and the codec made of them."""
