@@ -3,8 +3,10 @@
 Codecs are entry points of the group `inspect_compress.codecs`, so any installed package can add one.
 """
 
+from operator import index
 from typing import Protocol
 
+from inspect_compress.errors import ConfigError
 from inspect_compress.images import Image
 from inspect_compress.plugins import load_plugin, plugin_names
 
@@ -42,3 +44,14 @@ def load_codec(name: str) -> Codec:
 def codec_names() -> list[str]:
     """The names of all installed codecs, sorted."""
     return plugin_names(GROUP)
+
+
+def check_quality(quality: int) -> int:
+    """Return `quality` where it is a whole number from 1 to 100. Raises ConfigError otherwise."""
+    try:
+        value = index(quality)
+    except TypeError as error:
+        raise ConfigError(f"quality {quality!r}: must be a whole number from 1 to 100") from error
+    if not 1 <= value <= 100:
+        raise ConfigError(f"quality {value}: must be 1 to 100")
+    return value
