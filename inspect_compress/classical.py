@@ -1,6 +1,6 @@
-"""The established image formats as codecs, through imagecodecs, one thread each: what QARV is measured against.
+"""The established image formats as codecs, through imagecodecs: what QARV is measured against.
 
-Only settings that people use in practice are here; this is no general interface to those libraries.
+Each runs in one thread, with settings that people use in practice; this is no general interface to them.
 """
 
 import struct
@@ -61,8 +61,8 @@ class JpegCodec:
 class Jpeg2000Codec:
     """JPEG 2000 (OpenJPEG), irreversible 9/7 wavelet, as a bare codestream.
 
-    `quality` 1 to 100 is a PSNR target of 25 to 55 dB, linear. The encoder meets it closely up to about
-    40 dB and falls a few dB short at the high end, where its rate allocation and the rounding limit it.
+    `quality` 1 to 100 is a PSNR target of 25 to 55 dB, linear. The encoder stays below it, more so
+    at the high end: on solar cells it gives 39.2 dB for 39.8, 46.4 for 47.4 and 50.4 for 52.9.
     """
 
     codec_id = "jpeg2000"
@@ -74,9 +74,8 @@ class Jpeg2000Codec:
         image, quality = _checked(image, quality)
         low, high = J2K_PSNR_RANGE
         target = low + (high - low) * (quality - 1) / 99
-        return bytes(
-            imagecodecs.jpeg2k_encode(image, target, codecformat="j2k", reversible=False, numthreads=1)
-        )
+        options: dict[str, Any] = {"level": target, "codecformat": "j2k", "reversible": False}
+        return bytes(imagecodecs.jpeg2k_encode(image, **options, numthreads=1))
 
     def decode(self, data: bytes) -> Image:
         """Return the image in `data`. Raises DamagedFileError for bytes that are not a whole file."""
