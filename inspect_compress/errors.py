@@ -46,3 +46,13 @@ class UnknownModelError(FormatError):
 
 class DamagedFileError(FormatError):
     """The file is not a compressed frame, or its bytes were cut or changed."""
+
+
+class OutOfStepError(FormatError):
+    """The file is sound, but this machine's arithmetic led the decoder elsewhere than the encoder was."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "the decoder has lost step with the encoder: the file is sound, but was made on a machine whose "
+            "arithmetic differs; decode it there"
+        )

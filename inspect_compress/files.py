@@ -37,12 +37,14 @@ def write_file(path: Path, data: bytes, *, overwrite: bool = False) -> None:
 def staged_folder(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
     """Yield an empty folder that becomes `path` when the block ends well, and vanishes when it fails.
 
-    Raises OutputError where `path` exists and is not an empty folder, unless `overwrite` is true.
+    Raises OutputError where `path` exists and is not an empty folder, unless `overwrite` is true. Then the
+    old folder goes with all that is in it; one that work or a home stands in is refused even so.
     """
     path = Path(path)
     if path.is_dir() and not any(path.iterdir()):
         overwrite = True
     refuse_existing(path, overwrite=overwrite)
+    _refuse_precious(path)
     with output_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         stage = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent))
@@ -70,9 +72,18 @@ def output_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno == errno.ENOSPC:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise OutputError(f"{path}: the disk is full; nothing was written") from error
+        if isinstance(error, FileExistsError | NotADirectoryError):
+            raise OutputError(f"{path}: cannot be written: a part of this path is a file") from error
         raise OutputError(f"{path}: cannot be written: {error.strerror or error}") from error
+
+
+def _refuse_precious(path: Path) -> None:
+    folder = path.resolve()
+    holds_us = Path.cwd().is_relative_to(folder) or Path.home().is_relative_to(folder)
+    if holds_us or (folder / ".git").exists():
+        raise OutputError(f"{path}: --overwrite would delete this whole folder; choose another name")
 
 
 def _umask() -> int:

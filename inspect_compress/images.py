@@ -1,14 +1,18 @@
 """Images in and out of files: `uint8` arrays, `(H, W)` mono or `(H, W, 3)` RGB, and nothing else.
 
-What cannot be represented without loss (16 bit, palette, CMYK, alpha) is refused, never converted silently.
+What cannot be represented without loss (16 bit, palette, CMYK, alpha, several frames) is refused, never
+converted silently. Pixels come as they are stored: an EXIF orientation is not applied, since turning a
+frame would part it from its mask and from what its detector was trained on; colour profiles are not either.
 """
 
 import io
+import re
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image as PillowImage
+from PIL import TiffImagePlugin, WebPImagePlugin
 
 from inspect_compress.errors import ImageError
 from inspect_compress.files import write_file
@@ -18,14 +22,30 @@ Image = NDArray[np.uint8]
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".pgm", ".ppm"})
 MAX_SIDE = 8192
 
+_PNG_DEPTH_OFFSET = 24
+"""Where the bit depth stands in a PNG file: signature 8, chunk head 8, width 4, height 4. PNG, 11.2.1."""
+_TIFF_BITS_PER_SAMPLE = 258
+_PPM_HEADER_BYTES = 4096
+
+_FORMATS = (
+    "PNG",
+    "JPEG",
+    "BMP",
+    TiffImagePlugin.TiffImageFile.format,
+    WebPImagePlugin.WebPImageFile.format,
+    "PPM",
+)
+"""What Pillow may try: it can read more, some of it through other programs. Naming TIFF and WebP by their
+modules loads these; unlike the other formats they are not there from the start."""
+
 _REFUSED = {
-    "P": "a palette image; convert it to grey or RGB first",
-    "PA": "a palette image with alpha; convert it to grey or RGB first",
+    "P": "is a palette image; convert it to grey or RGB first",
+    "PA": "is a palette image with alpha; convert it to grey or RGB first",
     "LA": "has an alpha channel; remove it first",
     "La": "has an alpha channel; remove it first",
     "RGBA": "has an alpha channel; remove it first",
     "RGBa": "has an alpha channel; remove it first",
-    "CMYK": "a CMYK image; convert it to RGB first",
+    "CMYK": "is a CMYK image; convert it to RGB first",
     "I": "has more than 8 bits per sample; only 8-bit images are supported",
     "I;16": "has 16 bits per sample; only 8-bit images are supported",
     "I;16B": "has 16 bits per sample; only 8-bit images are supported",
@@ -53,24 +73,22 @@ def read_image(path: Path) -> Image:
 def image_from_bytes(data: bytes, name: str) -> Image:
     """Decode an image file held in memory; `name` stands for it in errors. See `read_image`."""
     try:
-        with PillowImage.open(io.BytesIO(data)) as file:
-            mode, transparent = file.mode, "transparency" in file.info
+        with PillowImage.open(io.BytesIO(data), formats=_FORMATS) as file:
             _check_size(file.width, file.height, name)
+            reason = _unsupported(file, data)
+            if reason:
+                raise ImageError(f"{name}: {reason}")
             file.load()
-            if mode in ("L", "RGB") and not transparent and not _deeper_than_8_bit(file):
-                return np.array(file)
+            return np.array(file)
     except ImageError:
         raise
+    except PillowImage.DecompressionBombError as error:
+        raise ImageError(f"{name}: is too large; sides must be 1 to {MAX_SIDE} pixels") from error
     except PillowImage.UnidentifiedImageError as error:
-        raise ImageError(f"{name}: is not an image, or is of a format that is not known") from error
+        known = ", ".join(sorted(SUFFIXES))
+        raise ImageError(f"{name}: is not an image of a known format ({known}), or is damaged") from error
     except Exception as error:  # Pillow's decoders raise almost anything on damaged files
         raise ImageError(f"{name}: is damaged or cut short: {error}") from error
-    if transparent:
-        raise ImageError(f"{name}: has an alpha channel; remove it first")
-    reason = _REFUSED.get(mode, f"of mode {mode}; only 8-bit grey and RGB are supported")
-    if mode in ("L", "RGB"):
-        reason = "has 16 bits per sample; only 8-bit images are supported"
-    raise ImageError(f"{name}: {reason}")
 
 
 def write_png(path: Path, image: Image, *, overwrite: bool = False) -> None:
@@ -110,19 +128,33 @@ def _check_size(width: int, height: int, name: str) -> None:
         raise ImageError(f"{name}: is {width}x{height} pixels; sides must be 1 to {MAX_SIDE}")
 
 
-def _deeper_than_8_bit(file: PillowImage.Image) -> bool:
-    """Whether Pillow silently reduced deeper samples to 8 bit while opening (16-bit RGB PNG, TIFF, PPM)."""
-    return _png_bit_depth(file) > 8 or _tiff_bit_depth(file) > 8
+def _unsupported(file: PillowImage.Image, data: bytes) -> str:
+    """Why an opened file is not one plain 8-bit grey or RGB image; empty where it is."""
+    if file.format == "PNG" and b"IEND" not in data:  # Pillow reads on as long as it finds pixels
+        return "is damaged or cut short: it has no end chunk"
+    frames = getattr(file, "n_frames", 1)
+    if frames != 1:
+        return f"holds {frames} frames; save each as a file of its own first"
+    if file.mode not in ("L", "RGB"):
+        return _REFUSED.get(file.mode, f"is of mode {file.mode}; only 8-bit grey and RGB are supported")
+    if "transparency" in file.info:
+        return "has an alpha channel; remove it first"
+    depth = _stored_depth(file, data)
+    return "" if depth == 8 else f"has {depth} bits per sample; only 8-bit images are supported"
 
 
-def _png_bit_depth(file: PillowImage.Image) -> int:
-    stream = getattr(file, "fp", None) or getattr(file, "_fp", None)
-    if file.format != "PNG" or stream is None:
-        return 8
-    stream.seek(24)
-    return int(stream.read(1)[0])
+def _stored_depth(file: PillowImage.Image, data: bytes) -> int:
+    """Bits per sample in the file: Pillow opens 16-bit RGB, 4-bit grey and scaled PPM as 8 bit."""
+    if file.format == "PNG":
+        return data[_PNG_DEPTH_OFFSET]
+    if file.format == "TIFF":
+        return int(max(getattr(file, "tag_v2", {}).get(_TIFF_BITS_PER_SAMPLE, (8,))))
+    if file.format == "PPM":
+        return _ppm_depth(data)
+    return 8
 
 
-def _tiff_bit_depth(file: PillowImage.Image) -> int:
-    bits = getattr(file, "tag_v2", {}).get(258, (8,))
-    return max(bits) if isinstance(bits, tuple) else int(bits)
+def _ppm_depth(data: bytes) -> int:
+    """Bits that the largest sample value of a PGM or PPM header takes; 255 gives 8, and 254 counts as 7."""
+    header = re.sub(rb"#[^\n]*", b"", data[:_PPM_HEADER_BYTES]).split(maxsplit=4)
+    return (int(header[3]) + 1).bit_length() - 1

@@ -1,0 +1,161 @@
+"""The QARV codec: images to `.qarv` files and back. Joins the network, the entropy coder and the container."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from inspect_compress.codecs import check_quality
+from inspect_compress.errors import OutOfStepError
+from inspect_compress.images import Image, check_image
+from inspect_compress.qarv.container import Container, Level
+from inspect_compress.qarv.entropy import SYMBOL_LIMIT, LevelReader, LevelWriter, Models
+from inspect_compress.qarv.network import LMBDA_STEPS, MARGIN, STRIDES, Conditions, Prediction, lmbda_of
+from inspect_compress.qarv.planes import from_planes, to_planes
+from inspect_compress.qarv.tables import scale_index
+from inspect_compress.qarv.threads import one_thread
+from inspect_compress.qarv.weights import Model, default_fingerprint, installed_model
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """A file's bytes, and the picture that the encoder says it decodes to."""
+
+    data: bytes
+    reconstruction: Image
+
+
+class QarvCodec:
+    """`encode(image, quality=60) -> bytes`, `decode(data) -> image`, for any installed model.
+
+    New files are made with `model`, by default the package's own; any installed model's files are decoded.
+    """
+
+    codec_id = "qarv"
+    suffix = ".qarv"
+
+    def __init__(self, model: Model | None = None) -> None:
+        self._model = model or installed_model(default_fingerprint())
+        self.model = self._model.fingerprint
+        self._tables = {self.model: Models(self._model.tables)}
+
+    def encode(self, image: Image, *, quality: int) -> bytes:
+        """Compress a `uint8` image, `(H, W)` or `(H, W, 3)`, sides 1 to 8192; quality 1 (small) to 100 (best).
+
+        Raises ImageError and ConfigError.
+        """
+        return self._encode(check_image(image), lmbda_index(quality))[0].to_bytes()
+
+    def encode_and_reconstruct(self, image: Image, *, quality: int) -> Encoded:
+        """As `encode`; with the picture that `decode` will return."""
+        container, planes = self._encode(check_image(image), lmbda_index(quality), render=True)
+        return Encoded(container.to_bytes(), from_planes(planes))
+
+    def decode(self, data: bytes) -> Image:
+        """The picture in a `.qarv` file, `uint8`, `(H, W)` or `(H, W, 3)`.
+
+        Raises DamagedFileError, UnknownVersionError, UnknownModelError or OutOfStepError; never returns a
+        picture that is not what the encoder reconstructed.
+        """
+        container = Container.from_bytes(data)
+        model = self._model if container.model == self.model else installed_model(container.model)
+        models = self._tables.setdefault(model.fingerprint, Models(model.tables))
+        readers = {level.stride: LevelReader(models, level.data) for level in container.levels}
+        size = (container.height, container.width)
+        padded = _padded_size(*size)
+        lmbda = torch.tensor([lmbda_of(container.lmbda_index)])
+        planes = np.empty((container.channels, *size), np.float32)
+        with one_thread(), torch.inference_mode():
+            conditions = model.network.conditions(lmbda)
+            for plane in planes:
+                features = model.network.top_down(padded, conditions, _Reading(readers))
+                plane[:] = _crop(model.network.render(features, conditions), size)
+        if any(readers[level.stride].crc != level.symbols_crc for level in container.levels):
+            raise OutOfStepError
+        return from_planes(planes)
+
+    def _encode(
+        self, image: Image, index: int, *, render: bool = False
+    ) -> tuple[Container, NDArray[np.float32]]:
+        network = self._model.network
+        writers = {stride: LevelWriter(self._tables[self.model]) for stride in STRIDES}
+        planes = to_planes(image)
+        size = planes.shape[1:]
+        rendered = np.empty_like(planes)
+        with one_thread(), torch.inference_mode():
+            conditions = network.conditions(torch.tensor([lmbda_of(index)]))
+            for plane, out in zip(planes, rendered, strict=True):
+                features = _write_plane(self._model, _pad(plane), conditions, writers)
+                if render:
+                    out[:] = _crop(network.render(features, conditions), size)
+        levels = tuple(Level(stride, writer.finish(), writer.crc) for stride, writer in writers.items())
+        channels = 1 if image.ndim == 2 else 3
+        return Container(size[1], size[0], channels, 8, self.model, index, levels), rendered
+
+
+def lmbda_index(quality: int) -> int:
+    """The index of λ for a quality from 1 to 100: 0 to 255, linear."""
+    return round((check_quality(quality) - 1) / 99 * (LMBDA_STEPS - 1))
+
+
+class _Writing:
+    """An exchange that rounds what the encoder wants and writes it."""
+
+    def __init__(self, writers: dict[int, LevelWriter]) -> None:
+        self._writers = writers
+
+    def __call__(self, prediction: Prediction, latent: Tensor | None) -> Tensor:
+        assert latent is not None
+        steps = torch.round((latent - prediction.mean) * prediction.gain).clamp(-SYMBOL_LIMIT, SYMBOL_LIMIT)
+        steps = steps * prediction.mask
+        where = prediction.mask[0, :, :, 0]
+        symbols = steps[:, where].to(torch.int32).numpy().ravel()
+        self._writers[prediction.stride].put(symbols, _rows(prediction))
+        return steps
+
+
+class _Reading:
+    """An exchange that reads what the encoder wrote."""
+
+    def __init__(self, readers: dict[int, LevelReader]) -> None:
+        self._readers = readers
+
+    def __call__(self, prediction: Prediction, latent: Tensor | None) -> Tensor:
+        symbols = self._readers[prediction.stride].get(_rows(prediction))
+        where = prediction.mask[0, :, :, 0]
+        steps = torch.zeros_like(prediction.mean)
+        steps[:, where] = torch.from_numpy(symbols.astype(np.float32)).view(1, -1, steps.shape[-1])
+        return steps
+
+
+def _rows(prediction: Prediction) -> NDArray[np.int64]:
+    where = prediction.mask[0, :, :, 0]
+    return scale_index(prediction.log_scale[:, where]).numpy().ravel()
+
+
+def _write_plane(
+    model: Model, plane: Tensor, conditions: Conditions, writers: dict[int, LevelWriter]
+) -> Tensor:
+    size = (plane.shape[2], plane.shape[3])
+    encoder = model.network.bottom_up(plane, conditions)
+    return model.network.top_down(size, conditions, _Writing(writers), encoder)
+
+
+def _padded_size(height: int, width: int) -> tuple[int, int]:
+    coarsest = STRIDES[0]
+    return tuple(-(-(side + 2 * MARGIN) // coarsest) * coarsest for side in (height, width))  # type: ignore[return-value]
+
+
+def _pad(plane: NDArray[np.float32]) -> Tensor:
+    """`(H, W)` to `(1, 1, H', W')`, multiples of 32, by repeating the border at least MARGIN times."""
+    pads = [
+        (MARGIN, padded - side - MARGIN)
+        for padded, side in zip(_padded_size(*plane.shape), plane.shape, strict=True)
+    ]
+    return torch.from_numpy(np.pad(plane, pads, mode="edge"))[None, None]
+
+
+def _crop(planes: Tensor, size: tuple[int, ...]) -> NDArray[np.float32]:
+    return planes[0, 0, MARGIN : MARGIN + size[0], MARGIN : MARGIN + size[1]].numpy()

@@ -1,0 +1,332 @@
+"""The QARV network: a bottom-up path (encoder), a top-down path (decoder), and the latents they share.
+
+After Z. Duan, M. Lu, J. Ma, Y. Huang, Z. Ma, F. Zhu, "QARV: Quantization-Aware ResNet VAE for Lossy Image
+Compression", IEEE TPAMI 2023 (arXiv 2302.08899), written afresh and lean: nothing works finer than stride 8.
+At initialisation the network *is* a classical codec (lapped transform, two Haar levels over its lowest
+coefficients, closed-loop residuals, √λ gains) because every residual branch starts at zero.
+
+Tensors are float32 and channels-last, `(B, H, W, C)`, H and W being those of their stride. Files and entropy
+coding are not known here: whoever runs the top-down path passes an `Exchange`, which turns what is predicted
+about a latent into its quantized residual.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from inspect_compress.qarv.lapped import BLOCK, SUPPORT, lapped_basis
+
+STRIDES = (32, 16, 8)
+LMBDA_MIN, LMBDA_MAX, LMBDA_STEPS = 16.0, 8192.0, 256
+
+MARGIN = 4
+"""Pixels that a plane is extended by on each side, so that the lapped transform is complete at its border."""
+DISTORTION_WEIGHT = 8.0
+"""The loss is `nats + λ · 8 · squared error`, samples in [0, 1]: λ = 16 is about 36 dB, λ = 8192 about 51 dB."""
+
+SCALE_MIN, SCALE_MAX, SCALE_STEPS = 0.1, 800.0, 64
+LOG_SCALE_MIN = math.log(SCALE_MIN)
+LOG_SCALE_STEP = math.log(SCALE_MAX / SCALE_MIN) / (SCALE_STEPS - 1)
+
+_EMBEDDING = 64
+_FEATURE_SCALE = 2.0
+_HAAR = torch.tensor([[1, 1, 1, 1], [1, 1, -1, -1], [1, -1, 1, -1], [1, -1, -1, 1]]) * 0.5
+_LOWEST_8 = 16  # coefficients of stride 8 that go on to stride 16; of those, every fourth's mean to stride 32
+_LOWEST_16 = (0, 4, 8, 12)
+
+
+@dataclass(frozen=True)
+class Shape:
+    """Widths and depths. `groups_*` are the channels of the latents at a stride, cut where a new step begins."""
+
+    width_8: int = 96
+    width_16: int = 160
+    width_32: int = 192
+    blocks_8: int = 2
+    blocks_16: int = 2
+    blocks_32: int = 2
+    out_blocks: int = 2
+    groups_32: tuple[int, ...] = (0, 16)
+    groups_16: tuple[int, ...] = (0, 24, 64)
+    groups_8: tuple[int, ...] = (0, 10, 28, 64)
+
+    def to_dict(self) -> dict[str, int | tuple[int, ...]]:
+        return asdict(self)
+
+    @staticmethod
+    def from_dict(values: dict[str, int | Sequence[int]]) -> "Shape":
+        return Shape(**{k: v if isinstance(v, int) else tuple(v) for k, v in values.items()})  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What the decoder knows of a latent before it is read.
+
+    `log_scale` is the logarithm of the prior's standard deviation in quantization steps, `(B, H, W, Z)`;
+    `mean` the prior's mean in units of the features, `(B, H, W, Z)`; `gain` steps per unit, `(B, 1 or H, 1 or
+    W, Z)`; `mask` is True, `(1, H, W, 1)`, where the latent is coded in this step.
+    """
+
+    stride: int
+    mean: Tensor
+    log_scale: Tensor
+    gain: Tensor
+    mask: Tensor
+
+
+class Exchange(Protocol):
+    """Gives the residual of a latent to its prediction, in quantization steps: an integer, but in training."""
+
+    def __call__(self, prediction: Prediction, latent: Tensor | None) -> Tensor:
+        """Return `(B, H, W, Z)`, zero outside the mask. `latent` is what the encoder wants, None in a decoder."""
+        ...
+
+
+class Conditions:
+    """λ as the network sees it: an embedding and its logarithm, per picture or per position of stride 32."""
+
+    def __init__(self, embedding: Tensor, log_lmbda: Tensor) -> None:
+        self.embedding = embedding
+        self.log_lmbda = log_lmbda
+
+    @staticmethod
+    def spread(table: Tensor, height: int, width: int) -> Tensor:
+        """Repeat `(B, h, w, C)`, given at stride 32, for the positions `(height, width)` of a finer stride."""
+        if table.shape[1:3] == (1, 1):
+            return table
+        table = table.repeat_interleave(height // table.shape[1], dim=1)
+        return table.repeat_interleave(width // table.shape[2], dim=2)
+
+
+class Block(nn.Module):
+    """Depthwise convolution, AdaLN by λ, and a two-layer perceptron; adds to its input, and starts by adding 0."""
+
+    def __init__(self, width: int, kernel: int = 5, expand: int = 2) -> None:
+        super().__init__()
+        self.width = width
+        self.depthwise = nn.Conv2d(width, width, kernel, padding=kernel // 2, groups=width)
+        self.adapt = nn.Linear(_EMBEDDING, 2 * width)
+        self.up = nn.Linear(width, expand * width)
+        self.down = nn.Linear(expand * width, width)
+        nn.init.normal_(self.adapt.weight, std=0.02)
+        for parameter in (self.adapt.bias, self.down.weight, self.down.bias):
+            nn.init.zeros_(parameter)
+
+    def forward(self, x: Tensor, conditions: Conditions) -> Tensor:
+        h = self.depthwise(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+        h = F.layer_norm(h, (self.width,), eps=1e-6)
+        scale, shift = Conditions.spread(self.adapt(conditions.embedding), *x.shape[1:3]).chunk(2, -1)
+        h = torch.addcmul(shift, h, 1 + scale)
+        return x + self.down(F.relu(self.up(h)))
+
+
+class Latent(nn.Module):
+    """A group of latent channels at one stride, coded in two steps: the even squares of a checkerboard, the odd.
+
+    The prior's mean starts as the features that hold the same coefficients, so a coefficient that a coarser
+    level has coded well enough costs nothing again; the posterior starts as the encoder's coefficients.
+    """
+
+    def __init__(self, stride: int, width: int, first: int, last: int) -> None:
+        super().__init__()
+        self.stride, self.channels = stride, last - first
+        self.blocks = nn.ModuleList([Block(width), Block(width)])
+        self.prior = nn.ModuleList([nn.Linear(width, 2 * self.channels) for _ in range(2)])
+        self.gain = nn.Linear(_EMBEDDING, self.channels)
+        self.posterior = nn.Linear(width, self.channels)
+        self.posterior_up = nn.Linear(2 * width, width)
+        self.posterior_down = nn.Linear(width, self.channels)
+        self.back = nn.Linear(self.channels, width, bias=False)
+        select = torch.eye(width)[first:last]
+        with torch.no_grad():
+            for layer in (self.gain, self.posterior, self.posterior_down, *self.prior):
+                layer.weight.zero_()
+                layer.bias.zero_()
+            self.posterior.weight.copy_(select)
+            self.back.weight.copy_(select.T)
+            for layer in self.prior:
+                layer.weight[: self.channels].copy_(select)
+
+    def forward(self, f: Tensor, h: Tensor | None, conditions: Conditions, exchange: Exchange) -> Tensor:
+        """Code the latent and return the features `f` with what it said added. `h` is the encoder's side."""
+        size = f.shape[1:3]
+        log_gain = 0.5 * conditions.log_lmbda + _LOG_GAIN + self.gain(conditions.embedding)
+        log_gain = Conditions.spread(log_gain, *size)
+        gain = torch.exp(log_gain)
+        even = checkerboard(*size, device=f.device)
+        for block, prior, mask in zip(self.blocks, self.prior, (even, ~even), strict=True):
+            f = block(f, conditions)
+            mean, log_scale = prior(f).chunk(2, -1)
+            prediction = Prediction(self.stride, mean, log_scale + log_gain, gain, mask)
+            steps = exchange(prediction, None if h is None else self.wanted(f, h))
+            f = f + self.back(steps / gain)
+        return f
+
+    def wanted(self, f: Tensor, h: Tensor) -> Tensor:
+        """The posterior's mean, `(B, H, W, Z)`, from both paths (bidirectional inference)."""
+        both = torch.cat([f, h], dim=-1)
+        return self.posterior(h) + self.posterior_down(F.relu(self.posterior_up(both)))
+
+
+class Network(nn.Module):
+    """The whole network. Planes are `(B, 1, H, W)`, H and W multiples of 32, samples in about [0, 1]."""
+
+    def __init__(self, shape: Shape | None = None) -> None:
+        super().__init__()
+        self.shape = s = shape or Shape()
+        self.embed = nn.Sequential(
+            nn.Linear(_EMBEDDING, _EMBEDDING), nn.GELU(), nn.Linear(_EMBEDDING, _EMBEDDING), nn.GELU()
+        )
+        # bottom-up
+        self.enter = nn.Conv2d(1, s.width_8, SUPPORT, BLOCK, padding=MARGIN)
+        self.up_8 = nn.ModuleList([Block(s.width_8) for _ in range(s.blocks_8)])
+        self.halve_16 = nn.Linear(4 * s.width_8, s.width_16)
+        self.up_16 = nn.ModuleList([Block(s.width_16) for _ in range(s.blocks_16)])
+        self.halve_32 = nn.Linear(4 * s.width_16, s.width_32)
+        self.up_32 = nn.ModuleList([Block(s.width_32) for _ in range(s.blocks_32)])
+        # top-down
+        self.start = nn.Parameter(torch.zeros(s.width_32))
+        self.latents_32 = _latents(32, s.width_32, s.groups_32)
+        self.double_16 = nn.Linear(s.width_32, 4 * s.width_16)
+        self.latents_16 = _latents(16, s.width_16, s.groups_16)
+        self.double_8 = nn.Linear(s.width_16, 4 * s.width_8)
+        self.latents_8 = _latents(8, s.width_8, s.groups_8)
+        self.out = nn.ModuleList([Block(s.width_8) for _ in range(s.out_blocks)])
+        self.leave = nn.ConvTranspose2d(s.width_8, 1, SUPPORT, BLOCK, padding=MARGIN)
+        self._start_as_classical_codec()
+
+    def conditions(self, lmbda: Tensor) -> Conditions:
+        """λ as `(B,)`, or as a map `(B, H / 32, W / 32)`, made ready for `bottom_up` and `top_down`."""
+        if lmbda.dim() == 1:
+            lmbda = lmbda[:, None, None]
+        log_lmbda = torch.log(lmbda)[..., None]
+        frequencies = _EMBEDDING ** -torch.linspace(0, 1, _EMBEDDING // 2, device=lmbda.device)
+        angles = log_lmbda * (_EMBEDDING / math.log(LMBDA_MAX)) * frequencies
+        return Conditions(self.embed(torch.cat([angles.cos(), angles.sin()], dim=-1)), log_lmbda)
+
+    def bottom_up(self, planes: Tensor, conditions: Conditions) -> tuple[Tensor, Tensor, Tensor]:
+        """The encoder's features at strides 32, 16 and 8."""
+        h8 = self.enter(planes - 0.5).permute(0, 2, 3, 1).contiguous()
+        for block in self.up_8:
+            h8 = block(h8, conditions)
+        h16 = self.halve_16(_gather(h8))
+        for block in self.up_16:
+            h16 = block(h16, conditions)
+        h32 = self.halve_32(_gather(h16))
+        for block in self.up_32:
+            h32 = block(h32, conditions)
+        return h32, h16, h8
+
+    def top_down(
+        self,
+        size: tuple[int, int],
+        conditions: Conditions,
+        exchange: Exchange,
+        encoder: tuple[Tensor, Tensor, Tensor] | None = None,
+    ) -> Tensor:
+        """Exchange all latents of planes of `size` pixels and return the features that `render` makes planes of.
+
+        `encoder` is what `bottom_up` returned; a decoder has None.
+        """
+        h32, h16, h8 = encoder or (None, None, None)
+        batch = conditions.embedding.shape[0]
+        f = self.start.expand(batch, size[0] // 32, size[1] // 32, -1)
+        for latent in self.latents_32:
+            f = latent(f, h32, conditions, exchange)
+        f = _scatter(self.double_16(f))
+        for latent in self.latents_16:
+            f = latent(f, h16, conditions, exchange)
+        f = _scatter(self.double_8(f))
+        for latent in self.latents_8:
+            f = latent(f, h8, conditions, exchange)
+        return f
+
+    def render(self, f: Tensor, conditions: Conditions) -> Tensor:
+        """The planes `(B, 1, H, W)` that the features of stride 8 stand for."""
+        for block in self.out:
+            f = block(f, conditions)
+        return self.leave(f.permute(0, 3, 1, 2)) + 0.5
+
+    @torch.no_grad()
+    def _start_as_classical_codec(self) -> None:
+        basis = torch.tensor(lapped_basis(), dtype=torch.float32)[:, None]
+        self.enter.weight[: len(basis)] = basis * _FEATURE_SCALE
+        self.enter.weight[len(basis) :] *= 0.3
+        self.leave.weight.zero_()
+        self.leave.weight[: len(basis)] = basis / _FEATURE_SCALE
+        for layer in (self.enter, self.leave, self.halve_16, self.halve_32, self.double_16, self.double_8):
+            nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
+        _start_haar(self.halve_16, self.double_8, range(_LOWEST_8))
+        _start_haar(self.halve_32, self.double_16, _LOWEST_16)
+
+    @torch.no_grad()
+    def fit_scales(self, planes: Tensor) -> None:
+        """Start the priors' scales at the standard deviations of the coefficients of `planes`."""
+        conditions = self.conditions(torch.full((len(planes),), 1000.0))
+        levels = self.bottom_up(planes, conditions)
+        closed_loop = ((), _LOWEST_16, tuple(range(_LOWEST_8)))
+        for latents, h, coded in zip(
+            (self.latents_32, self.latents_16, self.latents_8), levels, closed_loop, strict=True
+        ):
+            deviation = h.std((0, 1, 2)).clamp_min(1e-3)
+            deviation[list(coded)] = 0.03
+            first = 0
+            for latent in latents:
+                for prior in latent.prior:
+                    prior.bias[latent.channels :] = torch.log(deviation[first : first + latent.channels])
+                first += latent.channels
+
+
+_LOG_GAIN = math.log(math.sqrt(DISTORTION_WEIGHT / 6) / _FEATURE_SCALE)
+"""Minimises `ln g + λ · 8 / (12 g²)` over the gain g: the high-rate optimum of a uniform quantizer."""
+
+
+def lmbda_of(index: int) -> float:
+    """λ of an index from 0 to 255: log-spaced from 16 to 8192, 2.5 % apart."""
+    return LMBDA_MIN * (LMBDA_MAX / LMBDA_MIN) ** (index / (LMBDA_STEPS - 1))
+
+
+def checkerboard(height: int, width: int, device: torch.device | None = None) -> Tensor:
+    """True on the even squares, `(1, height, width, 1)`."""
+    rows = torch.arange(height, device=device)[:, None]
+    columns = torch.arange(width, device=device)[None]
+    return ((rows + columns) % 2 == 0)[None, :, :, None]
+
+
+def _latents(stride: int, width: int, groups: tuple[int, ...]) -> nn.ModuleList:
+    return nn.ModuleList(
+        [Latent(stride, width, a, b) for a, b in zip(groups[:-1], groups[1:], strict=True)]
+    )
+
+
+def _gather(x: Tensor) -> Tensor:
+    """`(B, H, W, C)` to `(B, H/2, W/2, 4 C)`: the four positions of each square, row by row."""
+    b, h, w, c = x.shape
+    return x.view(b, h // 2, 2, w // 2, 2, c).permute(0, 1, 3, 2, 4, 5).reshape(b, h // 2, w // 2, 4 * c)
+
+
+def _scatter(x: Tensor) -> Tensor:
+    """The inverse of `_gather`."""
+    b, h, w, c = x.shape
+    x = x.view(b, h, w, 2, 2, c // 4).permute(0, 1, 3, 2, 4, 5)
+    return x.reshape(b, 2 * h, 2 * w, c // 4)
+
+
+def _start_haar(halve: nn.Linear, double: nn.Linear, channels: Sequence[int]) -> None:
+    """Channel `4 k + band` of the coarse side starts as the Haar band of the k-th of the fine `channels`."""
+    fine = halve.in_features // 4
+    halve.weight.mul_(0.3)
+    halve.weight[: 4 * len(channels)] = 0
+    nn.init.normal_(double.weight, std=0.02)
+    for position in range(4):
+        double.weight[position * fine : position * fine + max(64, 4 * len(channels))] = 0
+    for k, channel in enumerate(channels):
+        for band in range(4):
+            for position in range(4):
+                halve.weight[4 * k + band, position * fine + channel] = _HAAR[band, position]
+                double.weight[position * fine + channel, 4 * k + band] = _HAAR[band, position]

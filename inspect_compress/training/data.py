@@ -1,0 +1,109 @@
+"""Training crops: planes cut at random from images held in memory, the same sequence for the same seed."""
+
+import csv
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from inspect_compress.errors import DatasetError
+from inspect_compress.images import Image, list_images, read_image
+from inspect_compress.qarv.network import MARGIN
+from inspect_compress.qarv.planes import to_planes
+from inspect_compress.training.config import SourceConfig
+
+_HALVE_PART = 0.3
+_COLOUR_PLANE_PART = 0.4
+
+
+@dataclass(frozen=True)
+class Source:
+    """Images to cut from, and the share of crops that come from them."""
+
+    images: Sequence[Image]
+    weight: float
+
+
+def image_files(source: SourceConfig) -> list[Path]:
+    """The images of a source: rows of split `train` of a labels.csv, or all images of a folder."""
+    labels = source.path / "labels.csv" if source.path.is_dir() else source.path
+    if not labels.is_file():
+        return list_images(source.path)
+    with labels.open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    if rows and "image" not in rows[0]:
+        raise DatasetError(f"{labels}: has no column `image`")
+    files = [labels.parent / row["image"] for row in rows if row.get("split", "train") == "train"]
+    if not files:
+        raise DatasetError(f"{labels}: has no rows of split `train`")
+    return files
+
+
+def load_sources(
+    configs: Sequence[SourceConfig], held_out: int
+) -> tuple[list[Source], list[Image]]:
+    """Read all images; the second list is `held_out` evenly spaced ones of the first source, not in the first."""
+    sources, validation = [], []
+    for number, config in enumerate(configs):
+        files = image_files(config)
+        if number == 0:
+            chosen = set(files[:: max(1, len(files) // held_out)][:held_out])
+            validation = [read_image(file) for file in sorted(chosen)]
+            files = [file for file in files if file not in chosen]
+        sources.append(Source([read_image(file) for file in files], config.weight))
+    return sources, validation
+
+
+class Crops:
+    """Random crops as planes `(B, 1, size, size)`, float32; the outer MARGIN repeats the crop's border.
+
+    Some are halved by an area filter first, and colour images give their difference planes as well; all are
+    mirrored and transposed at random.
+    """
+
+    def __init__(self, sources: Sequence[Source], size: int) -> None:
+        self.sources = sources
+        self.size = size
+        weights = np.array([source.weight for source in sources])
+        self.weights = weights / weights.sum()
+
+    def batch(self, count: int, rng: np.random.Generator) -> NDArray[np.float32]:
+        return np.stack([self._crop(rng)[None] for _ in range(count)])
+
+    def _crop(self, rng: np.random.Generator) -> NDArray[np.float32]:
+        source = self.sources[rng.choice(len(self.sources), p=self.weights)]
+        image = source.images[rng.integers(len(source.images))]
+        inner = self.size - 2 * MARGIN
+        if min(image.shape[:2]) >= 2 * inner or rng.random() < _HALVE_PART:
+            image = _halved(image)
+        image = _cut(_at_least(image, inner), inner, rng)
+        planes = to_planes(image)
+        plane = planes[0]
+        if len(planes) == 3 and rng.random() < _COLOUR_PLANE_PART:
+            plane = planes[rng.integers(1, 3)]
+        if rng.random() < 0.5:
+            plane = plane.T
+        plane = plane[:: rng.choice((-1, 1)), :: rng.choice((-1, 1))]
+        return np.pad(plane, MARGIN, mode="edge")
+
+
+def _halved(image: Image) -> Image:
+    size = (max(1, image.shape[1] // 2), max(1, image.shape[0] // 2))
+    return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
+
+
+def _at_least(image: Image, side: int) -> Image:
+    height, width = image.shape[:2]
+    if height >= side and width >= side:
+        return image
+    pad = [(0, max(0, side - height)), (0, max(0, side - width))] + [(0, 0)] * (image.ndim - 2)
+    return np.pad(image, pad, mode="symmetric")
+
+
+def _cut(image: Image, side: int, rng: np.random.Generator) -> Image:
+    top = rng.integers(image.shape[0] - side + 1)
+    left = rng.integers(image.shape[1] - side + 1)
+    return image[top : top + side, left : left + side]

@@ -1,0 +1,215 @@
+"""The training loop: a schedule laid over wall-clock time, checkpoints to resume from, a log, a validation curve."""
+
+import csv
+import io
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from inspect_compress.errors import ConfigError
+from inspect_compress.files import write_file
+from inspect_compress.images import Image
+from inspect_compress.qarv.network import LMBDA_MAX, LMBDA_MIN, STRIDES, Network
+from inspect_compress.qarv.weights import save_weights
+from inspect_compress.training.config import TrainConfig
+from inspect_compress.training.data import Crops, load_sources
+from inspect_compress.training.objective import Outcome, evaluate_batch
+from inspect_compress.training.validation import rd_curve
+
+CHECKPOINT = "checkpoint.pt"
+WEIGHTS = "weights.safetensors"
+LOG = "log.csv"
+CURVE = "curve.json"
+
+_WARM_UP_STEPS = 100
+_DECAY_POWER = 0.8
+_CLIP_RATIO = 2.5
+_LOG_EVERY = 50
+
+Report = Callable[[float, str], None]
+"""Called with the part of the time that is done, 0 to 1, and a line of text."""
+
+
+@dataclass
+class Run:
+    """All that a checkpoint holds."""
+
+    network: Network
+    average: Network
+    optimizers: list[torch.optim.Optimizer]
+    step: int = 0
+    minutes: float = 0.0
+    gradient_norm: float = math.inf
+    curve: list[dict[str, Any]] = field(default_factory=list)
+
+    def state(self) -> dict[str, Any]:
+        return {
+            "network": self.network.state_dict(),
+            "average": self.average.state_dict(),
+            "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
+            "step": self.step,
+            "minutes": self.minutes,
+            "gradient_norm": self.gradient_norm,
+            "curve": self.curve,
+        }
+
+    def load(self, state: dict[str, Any]) -> None:
+        self.network.load_state_dict(state["network"])
+        self.average.load_state_dict(state["average"])
+        for optimizer, values in zip(self.optimizers, state["optimizers"], strict=True):
+            optimizer.load_state_dict(values)
+        self.step, self.minutes = state["step"], state["minutes"]
+        self.gradient_norm, self.curve = state["gradient_norm"], state["curve"]
+
+
+def train(config: TrainConfig, *, resume: bool, report: Report) -> Path:
+    """Train as `config` says and return the path of the weights. Raises ConfigError and DatasetError.
+
+    With `resume`, goes on from the last checkpoint in `config.out`; the schedule counts the time before it.
+    """
+    checkpoint = config.out / CHECKPOINT
+    if checkpoint.exists() and not resume:
+        raise ConfigError(f"{checkpoint}: exists already; pass --resume to go on, or choose another `out`")
+    if resume and not checkpoint.exists():
+        raise ConfigError(f"{checkpoint}: there is no checkpoint to resume from")
+    torch.set_num_threads(config.threads)
+    torch.manual_seed(config.seed)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    sources, held_out = load_sources(config.sources, config.validation_images)
+    crops = Crops(sources, config.crop)
+    run = _new_run(config, crops, device)
+    if resume:
+        run.load(torch.load(checkpoint, map_location=device, weights_only=True))
+    config.out.mkdir(parents=True, exist_ok=True)
+    _loop(config, run, crops, held_out, device, report)
+    return config.out / WEIGHTS
+
+
+def _new_run(config: TrainConfig, crops: Crops, device: torch.device) -> Run:
+    network = Network(config.network_shape())
+    network.fit_scales(torch.from_numpy(crops.batch(32, np.random.default_rng(config.seed))))
+    network.to(device)
+    average = Network(config.network_shape()).to(device)
+    average.load_state_dict(network.state_dict())
+    return Run(network, average, _optimizers(network, config.learning_rate))
+
+
+def _optimizers(network: Network, learning_rate: float) -> list[torch.optim.Optimizer]:
+    return [torch.optim.AdamW(network.parameters(), learning_rate, betas=(0.9, 0.98), weight_decay=1e-4)]
+
+
+def _loop(
+    config: TrainConfig, run: Run, crops: Crops, held_out: list[Image], device: torch.device, report: Report
+) -> None:
+    started = time.monotonic() - 60 * run.minutes
+    next_checkpoint = run.minutes + config.checkpoint_minutes
+    next_validation = run.minutes + config.validation_minutes
+    recent: list[Outcome] = []
+    while run.minutes < config.minutes:
+        part = run.minutes / config.minutes
+        rate = _set_learning_rate(run, config.learning_rate, part)
+        recent.append(_step(config, run, crops, device))
+        run.step += 1
+        run.minutes = (time.monotonic() - started) / 60
+        if run.step % _LOG_EVERY == 0:
+            report(part, _log(config.out / LOG, run, recent, rate))
+            recent.clear()
+        if run.minutes >= next_validation:
+            _validate(config, run, held_out, report)
+            next_validation = run.minutes + config.validation_minutes
+        if run.minutes >= next_checkpoint:
+            _save(config, run)
+            next_checkpoint = run.minutes + config.checkpoint_minutes
+    _validate(config, run, held_out, report)
+    _save(config, run)
+
+
+def _step(config: TrainConfig, run: Run, crops: Crops, device: torch.device) -> Outcome:
+    """One step on the crops and λ that belong to the step's number, however often the run was resumed."""
+    rng = np.random.default_rng((config.seed, run.step))
+    planes = torch.from_numpy(crops.batch(config.batch, rng)).to(device)
+    lmbda = _sample_lmbda(config, rng).to(device)
+    with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
+        outcome = evaluate_batch(run.network, planes, lmbda)
+    for optimizer in run.optimizers:
+        optimizer.zero_grad()
+    outcome.loss.backward()  # type: ignore[no-untyped-call]
+    norm = float(nn.utils.clip_grad_norm_(run.network.parameters(), _CLIP_RATIO * run.gradient_norm))
+    usual = run.gradient_norm
+    run.gradient_norm = norm if math.isinf(usual) else 0.98 * usual + 0.02 * min(norm, 3 * usual)
+    for optimizer in run.optimizers:
+        optimizer.step()
+    _average(run, config.ema)
+    return outcome
+
+
+def _sample_lmbda(config: TrainConfig, rng: np.random.Generator) -> Tensor:
+    """λ log-uniform and stratified over the batch; in a part of the steps another λ in a corner of each crop."""
+    position = (rng.permutation(config.batch) + rng.random(config.batch)) / config.batch
+    if rng.random() < config.map_part:
+        side = config.crop // STRIDES[0]
+        other = rng.random(config.batch)
+        cut = rng.integers(1, side, (2, config.batch))
+        maps = np.tile(position[:, None, None], (1, side, side))
+        for i in range(config.batch):
+            maps[i, : cut[0, i], : cut[1, i]] = other[i]
+        position = maps
+    values = LMBDA_MIN * (LMBDA_MAX / LMBDA_MIN) ** position
+    return torch.from_numpy(values.astype(np.float32))
+
+
+def _set_learning_rate(run: Run, peak: float, part: float) -> float:
+    rate = peak * min(1.0, (run.step + 1) / _WARM_UP_STEPS) * max(0.0, 1 - part) ** _DECAY_POWER + 1e-6
+    for optimizer in run.optimizers:
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+    return rate
+
+
+@torch.no_grad()
+def _average(run: Run, decay: float) -> None:
+    decay = min(decay, (run.step + 1) / (run.step + 10))
+    pairs = list(zip(run.average.parameters(), run.network.parameters(), strict=True))
+    torch._foreach_lerp_([a for a, _ in pairs], [p for _, p in pairs], 1 - decay)
+
+
+def _log(path: Path, run: Run, recent: list[Outcome], rate: float) -> str:
+    """Append a row of means since the last one, and return it as a line to show."""
+    nats = {s: float(np.mean([o.nats[s].item() for o in recent])) for s in STRIDES}
+    bpp = {f"bpp_{s}": round(value / math.log(2), 4) for s, value in nats.items()}
+    row = {
+        "step": run.step,
+        "minutes": round(run.minutes, 2),
+        "loss": round(float(np.mean([o.loss.item() for o in recent])), 4),
+        "psnr": round(-10 * math.log10(np.mean([o.squared_error.item() for o in recent])), 2),
+        **bpp,
+        "learning_rate": f"{rate:.2e}",
+    }
+    new = not path.exists()
+    with path.open("a", newline="") as file:
+        writer = csv.DictWriter(file, list(row))
+        if new:
+            writer.writeheader()
+        writer.writerow(row)
+    return "  ".join(f"{key} {value}" for key, value in row.items())
+
+
+def _validate(config: TrainConfig, run: Run, held_out: list[Image], report: Report) -> None:
+    points = rd_curve(run.average, held_out)
+    run.curve.append({"step": run.step, "minutes": round(run.minutes, 2), "points": points})
+    line = "  ".join(f"{p['bpp']:.3f} bpp {p['psnr']:.2f} dB" for p in points)
+    report(run.minutes / config.minutes, f"validation: {line}")
+
+
+def _save(config: TrainConfig, run: Run) -> None:
+    buffer = io.BytesIO()
+    torch.save(run.state(), buffer)
+    write_file(config.out / CHECKPOINT, buffer.getvalue(), overwrite=True)
+    save_weights(run.average, config.out / WEIGHTS)
