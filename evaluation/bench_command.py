@@ -64,9 +64,9 @@ def bench(
 ) -> None:
     """Compare codecs on your images: file size, fidelity, speed and memory.
 
-    For example, 50 images, three codecs, with a plot:
+    For example, two codecs on 50 of your images, with a plot:
 
-        inspect-compress bench frames/ --codecs qarv,jpeg,avif --limit 50 --out bench/
+        inspect-compress bench frames --codecs qarv,jpeg --limit 50 --out bench
 
     **bpp** is bits per pixel of the real file. **PSNR** and **MS-SSIM** say how near the decoded image is;
     higher is better. **BD-rate** is how many percent more (+) or fewer (−) bits a codec needs than the

@@ -69,9 +69,9 @@ def _panel(
 def _label_ends(axes: Axes, ends: dict[str, tuple[float, float]], colours: dict[str, str]) -> None:
     """Write each codec's name right of the axes, near the height of its line's end, pushed apart."""
     bottom, top = axes.get_ylim()
-    height = -math.inf
-    for codec, (bpp, end) in sorted(ends.items(), key=lambda item: item[1][1]):
-        height = max((end - bottom) / (top - bottom), height + LABEL_GAP)
+    height = math.inf
+    for codec, (bpp, end) in sorted(ends.items(), key=lambda item: item[1][1], reverse=True):
+        height = min((end - bottom) / (top - bottom), height - LABEL_GAP)
         axes.annotate(
             codec,
             xy=(bpp, end),
