@@ -1,0 +1,96 @@
+"""The command `run`. Its work is done in `pipelines.runner`; here are its options and what it prints."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from pipelines.runner import LineResult
+
+
+def run(
+    config: Annotated[
+        Path, typer.Argument(help="The line's TOML file.", metavar="CONFIG.toml", show_default=False)
+    ],
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON object on standard output instead of text.")
+    ] = False,
+) -> None:
+    """Run the chain once: capture, compress, store, read back, decode, detect.
+
+    Takes each image of a folder, compresses it, commits it to the archive, reads it back from there, decodes
+    it and lets the detector judge it. Running it again stores nothing twice, so a run that was cut off is
+    completed by running it again.
+
+    The smallest **line.toml** (paths are relative to the file; `examples/line.toml` explains every key):
+
+        [source]
+        kind = "folder"
+        path = "frames"
+
+        [archive]
+        uri = "archive"
+
+    Example: `inspect-compress run line.toml --json > result.json`
+
+    Exit status: 0 done, 1 a frame or the run failed, 2 the call was not understood.
+    """
+    from pipelines.config import read_config
+    from pipelines.progress import Bars
+    from pipelines.runner import run_line
+
+    settings = read_config(config)
+    with Bars() as bars:
+        result = run_line(settings, track=bars.track)
+    typer.echo(
+        json.dumps(result.to_dict(), ensure_ascii=False, allow_nan=False) if as_json else _text(result)
+    )
+    if result.failures:
+        raise typer.Exit(1)
+
+
+def _text(result: "LineResult") -> str:
+    counts = f"{result.captured} captured, {result.stored} stored, {result.already_stored} already stored"
+    lines = [
+        f"frames      {counts}, {len(result.failures)} failed",
+        f"bytes       {_bytes(result.source_bytes)} in files, {_bytes(result.raw_bytes)} as raw pixels, "
+        f"{_bytes(result.stored_bytes)} in the archive",
+        f"saved       {_saved(result.source_bytes, result.stored_bytes)} of the files, "
+        f"{_saved(result.raw_bytes, result.stored_bytes)} of the raw pixels",
+        f"fidelity    {_fidelity(result)}",
+        f"archive     {result.archive}",
+    ]
+    if result.threshold is not None:
+        defective = [verdict for verdict in result.verdicts if verdict.defective]
+        lines.append(
+            f"detections  {len(defective)} of {len(result.verdicts)} defective "
+            f"(score at or above {result.threshold:.4g})"
+        )
+        lines += [f"  {verdict.score:10.4g}  {verdict.image}" for verdict in defective]
+    if result.failures:
+        lines.append("failed")
+        lines += [f"  {failure.image}: {failure.error}" for failure in result.failures]
+    return "\n".join(lines)
+
+
+def _fidelity(result: "LineResult") -> str:
+    if result.mean_psnr is not None:
+        return f"{result.mean_psnr:.2f} dB mean PSNR"
+    return "every frame is equal to its original" if result.stored_bytes else "no frames"
+
+
+def _bytes(count: int) -> str:
+    if count < 1000:
+        return f"{count} B"
+    size = float(count)
+    for unit in ("kB", "MB", "GB"):
+        size /= 1000
+        if size < 999.5:
+            return f"{size:.3g} {unit}"
+    return f"{size / 1000:.3g} TB"
+
+
+def _saved(before: int, after: int) -> str:
+    return f"{100 * (1 - after / before):.1f} %" if before else "–"

@@ -1,0 +1,197 @@
+"""One run of the chain: capture, compress, store, read back, decode, detect. Printing is done elsewhere.
+
+Everything is stored before the first frame is inspected, so that no detector stands between a frame and
+the archive. What the archive holds already is neither compressed nor stored again.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from operator import length_hint
+from typing import Any, Protocol, TypeVar
+
+import numpy as np
+
+from inspect_compress.codecs import Codec, load_codec
+from inspect_compress.errors import DetectorError
+from inspect_compress.images import Image, read_image
+from pipelines.archive import Archive, ArchivedFrame, FrameKey
+from pipelines.config import DetectConfig, LineConfig
+from pipelines.datasets import Dataset, read_dataset, split_dataset
+from pipelines.detectors import Detector, load_detector
+from pipelines.detectors.threshold import calibrate_threshold
+from pipelines.frame import Frame
+from pipelines.sources import Failure, load_source
+from pipelines.stages import (
+    Verdict,
+    compress,
+    decode,
+    detect,
+    frame_key,
+    image_name,
+    read_back,
+    store,
+    unstored,
+)
+
+SEED = 0
+"""Of the dataset's splits and the detector's training: a run can be repeated."""
+
+T = TypeVar("T")
+
+
+class Track(Protocol):
+    """Shows how far an iterable has come; `total` is None where that is not known."""
+
+    def __call__(self, items: Iterable[T], what: str, total: int | None) -> Iterable[T]:
+        """Return `items`, watched."""
+        ...
+
+
+def untracked(items: Iterable[T], what: str, total: int | None) -> Iterable[T]:
+    """Show nothing."""
+    return items
+
+
+@dataclass(frozen=True)
+class LineResult:
+    """What a run did. Bytes are those of the frames that were read back: their files, pixels, payloads.
+
+    `mean_psnr` is in dB over the frames that were changed at all; None where none was. `threshold` is None
+    where nothing was inspected.
+    """
+
+    captured: int
+    stored: int
+    already_stored: int
+    source_bytes: int
+    raw_bytes: int
+    stored_bytes: int
+    mean_psnr: float | None
+    threshold: float | None
+    verdicts: tuple[Verdict, ...]
+    failures: tuple[Failure, ...]
+    archive: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """The result as it is printed by `--json`."""
+        return {
+            "frames": {
+                "captured": self.captured,
+                "stored": self.stored,
+                "already_stored": self.already_stored,
+                "failed": len(self.failures),
+            },
+            "bytes": {
+                "source_files": self.source_bytes,
+                "raw": self.raw_bytes,
+                "stored": self.stored_bytes,
+            },
+            "mean_psnr": self.mean_psnr,
+            "detections": [vars(verdict) for verdict in self.verdicts],
+            "failures": [{"image": f.image, "reason": str(f.error)} for f in self.failures],
+            "archive": self.archive,
+        }
+
+
+def run_line(config: LineConfig, *, track: Track = untracked) -> LineResult:
+    """Run the chain once over what the source holds now.
+
+    Frames that fail are in the result's `failures`; the others are stored. Raises InspectCompressError
+    where the source, archive, codec or detector as a whole cannot be used.
+    """
+    failures: list[Failure] = []
+    settings = config.source.model_dump(exclude={"kind"})
+    source = load_source(config.source.kind)(**settings, on_failure=failures.append)
+    codec, quality = load_codec(config.compress.codec), config.compress.quality
+    dataset = split_dataset(read_dataset(config.detect.train), seed=SEED) if config.detect else None
+    archive = Archive(config.archive.uri)
+    detector = _trained(config.detect, dataset, track) if config.detect and dataset else None
+
+    captured: dict[FrameKey, str] = {}
+    frames = _noted(track(source, "storing", length_hint(source) or None), captured, codec, quality)
+    fresh = unstored(frames, archive, codec, quality=quality)
+    records = compress(fresh, codec, quality=quality, on_failure=failures.append)
+    stored = sum(1 for _ in store(records, archive))
+
+    lost = {failure.frame_id for failure in failures}
+    keys = [key for key in captured if key.frame_id not in lost]
+    totals = _Totals()
+    back = track(read_back(keys, archive, on_failure=failures.append), "reading back", len(keys))
+    decoded = decode(totals.counted(back), on_failure=failures.append)
+    verdicts = list(detect(decoded, detector)) if detector else _drained(decoded)
+
+    order = {key.frame_id: position for position, key in enumerate(captured)}
+    return LineResult(
+        captured=len(captured),
+        stored=stored,
+        already_stored=len(keys) - stored,
+        source_bytes=totals.source_bytes,
+        raw_bytes=totals.raw_bytes,
+        stored_bytes=totals.stored_bytes,
+        mean_psnr=float(np.mean(totals.psnr)) if totals.psnr else None,
+        threshold=detector.threshold if detector else None,
+        verdicts=tuple(sorted(verdicts, key=lambda verdict: order[verdict.frame_id])),
+        failures=tuple(_named(failures, captured)),
+        archive=archive.uri,
+    )
+
+
+class _Totals:
+    """Sums over the records that pass."""
+
+    def __init__(self) -> None:
+        self.source_bytes = self.raw_bytes = self.stored_bytes = 0
+        self.psnr: list[float] = []
+
+    def counted(self, records: Iterable[ArchivedFrame]) -> Iterator[ArchivedFrame]:
+        for record in records:
+            self.source_bytes += int(record.meta.get("file_bytes", 0))
+            self.raw_bytes += record.width * record.height * record.channels
+            self.stored_bytes += len(record.payload)
+            if record.psnr is not None:
+                self.psnr.append(record.psnr)
+            yield record
+
+
+def _noted(
+    frames: Iterable[Frame], captured: dict[FrameKey, str], codec: Codec, quality: int
+) -> Iterator[Frame]:
+    """Note the key and name of each frame that passes."""
+    for frame in frames:
+        captured[frame_key(frame, codec, quality)] = image_name(frame)
+        yield frame
+
+
+def _named(failures: Iterable[Failure], captured: dict[FrameKey, str]) -> Iterator[Failure]:
+    """The failures with the image's name, where only the frame's id was known."""
+    names = {key.frame_id: name for key, name in captured.items()}
+    for failure in failures:
+        yield replace(failure, image=names.get(failure.frame_id, failure.image))
+
+
+def _drained(frames: Iterable[Frame]) -> list[Verdict]:
+    """Decode every frame, as proof that it can be, and inspect none."""
+    for _ in frames:
+        pass
+    return []
+
+
+def _trained(config: DetectConfig, dataset: Dataset, track: Track) -> Detector:
+    """The detector, fit on the train split, its threshold fixed on the calibration split."""
+    detector = load_detector(config.detector)
+    for images, labels in track([_pixels(dataset, "train", track)], "training the detector", None):
+        detector.fit(images, labels, seed=SEED)
+    images, labels = _pixels(dataset, "calibration", track)
+    detector.threshold = calibrate_threshold(
+        detector.score(images), labels, target_far=config.target_false_alarm_rate
+    )
+    if not np.isfinite(detector.threshold):
+        raise DetectorError(f"detector {config.detector}: no threshold could be set on {config.train}")
+    return detector
+
+
+def _pixels(dataset: Dataset, split: str, track: Track) -> tuple[list[Image], np.ndarray]:
+    """The images of one split, and a bool array that is True where one is defective."""
+    items = [item for item in dataset.items if item.split == split]
+    images = [read_image(item.image) for item in track(items, f"reading the {split} split", len(items))]
+    return images, np.array([item.is_defective for item in items], dtype=np.bool_)

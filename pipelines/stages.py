@@ -1,0 +1,181 @@
+"""The stages of the chain. Each takes an iterator and returns one, and holds a few frames at a time.
+
+frames = FolderSource("frames")
+fresh = unstored(frames, archive, codec, quality=60)
+keys = list(store(compress(fresh, codec, quality=60), archive))
+for verdict in detect(decode(read_back(keys, archive)), detector):
+    print(verdict.image, verdict.defective)
+"""
+
+import hashlib
+import os
+from collections import deque
+from collections.abc import Callable, Collection, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cache
+from itertools import islice
+from typing import TypeVar
+
+import pyarrow.compute as pc
+
+from inspect_compress.codecs import Codec, load_codec
+from inspect_compress.errors import ArchiveError, InspectCompressError
+from inspect_compress.fidelity import psnr
+from pipelines.archive import Archive, ArchivedFrame, FrameKey, commit_batches
+from pipelines.detectors import Detector
+from pipelines.frame import Frame
+from pipelines.sources import Failure, OnFailure, stop
+
+MAX_WORKERS = 4
+"""Most frames that are compressed at once; more would hold too many large frames in memory."""
+SCORED_AT_ONCE = 16
+"""Frames that a detector is given in one call."""
+
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the detector says about a frame. `image` is the frame's path in its source, or its id."""
+
+    frame_id: str
+    image: str
+    score: float
+    defective: bool
+
+
+def unstored(frames: Iterable[Frame], archive: Archive, codec: Codec, *, quality: int) -> Iterator[Frame]:
+    """Leave out the frames that the archive holds already, encoded by this codec at this quality."""
+    stored = archive.ids()
+    return (frame for frame in frames if frame_key(frame, codec, quality) not in stored)
+
+
+def compress(
+    frames: Iterable[Frame], codec: Codec, *, quality: int, on_failure: OnFailure = stop
+) -> Iterator[ArchivedFrame]:
+    """Encode frames on several cores, in their order, and measure each against its decoded image.
+
+    A frame that the codec cannot encode, or not decode again, is handed to `on_failure`.
+    """
+    for frame, result in _in_threads(lambda frame: encode(frame, codec, quality=quality), frames):
+        if isinstance(result, InspectCompressError):
+            on_failure(Failure(image_name(frame), frame.frame_id, result))
+        else:
+            yield result
+
+
+def store(records: Iterable[ArchivedFrame], archive: Archive) -> Iterator[FrameKey]:
+    """Commit records to the archive in batches; yield the key of each new one once it is committed."""
+    for batch in commit_batches(records):
+        yield from archive.commit(batch)
+
+
+def read_back(
+    keys: Collection[FrameKey], archive: Archive, *, on_failure: OnFailure = stop
+) -> Iterator[ArchivedFrame]:
+    """Read records from the archive, in its order. Damaged and missing ones are handed to `on_failure`."""
+    wanted = set(keys)
+
+    def damaged(key: FrameKey, error: ArchiveError) -> None:
+        if key in wanted:
+            wanted.remove(key)
+            on_failure(Failure(key.frame_id, key.frame_id, error))
+
+    where = pc.field("frame_id").isin([key.frame_id for key in wanted])
+    for record in archive.frames(where=where, on_damaged=damaged):
+        if record.key in wanted:
+            wanted.remove(record.key)
+            yield record
+    for key in sorted(wanted):
+        error = ArchiveError(f"{archive.uri}: frame {key.frame_id} is not there any more; run again")
+        on_failure(Failure(key.frame_id, key.frame_id, error))
+
+
+def decode(records: Iterable[ArchivedFrame], *, on_failure: OnFailure = stop) -> Iterator[Frame]:
+    """Turn records back into frames, each with the codec that its row names."""
+    codec_of = cache(load_codec)
+    for record, result in _in_threads(lambda record: _decoded(record, codec_of(record.codec)), records):
+        if isinstance(result, InspectCompressError):
+            on_failure(Failure(image_name(record), record.frame_id, result))
+        else:
+            yield result
+
+
+def detect(frames: Iterable[Frame], detector: Detector) -> Iterator[Verdict]:
+    """Score frames; one at or above the detector's threshold is defective."""
+    waiting = iter(frames)
+    while batch := list(islice(waiting, SCORED_AT_ONCE)):
+        scores = detector.score([frame.pixels for frame in batch])
+        for frame, score in zip(batch, scores, strict=True):
+            defective = bool(score >= detector.threshold)
+            yield Verdict(frame.frame_id, image_name(frame), float(score), defective)
+
+
+def encode(frame: Frame, codec: Codec, *, quality: int) -> ArchivedFrame:
+    """Encode one frame and measure its fidelity. Raises what the codec raises."""
+    payload = codec.encode(frame.pixels, quality=quality)
+    height, width = frame.pixels.shape[:2]
+    return ArchivedFrame(
+        **frame_key(frame, codec, quality)._asdict(),
+        captured_at=frame.captured_at,
+        width=width,
+        height=height,
+        channels=1 if frame.pixels.ndim == 2 else frame.pixels.shape[2],
+        payload=payload,
+        pixels_sha256=hashlib.sha256(frame.pixels.tobytes()).hexdigest(),
+        psnr=psnr(frame.pixels, codec.decode(payload)),
+        line=frame.line,
+        station=frame.station,
+        product=frame.product,
+        camera=frame.camera,
+        meta=frame.meta,
+    )
+
+
+def frame_key(frame: Frame, codec: Codec, quality: int) -> FrameKey:
+    """What the archive knows this frame by, encoded by this codec at this quality."""
+    return FrameKey(frame.frame_id, codec.codec_id, codec.model, quality)
+
+
+def image_name(frame: Frame | ArchivedFrame) -> str:
+    """The frame's path in its source where it has one, else its id."""
+    return frame.meta.get("path", frame.frame_id)
+
+
+def _decoded(record: ArchivedFrame, codec: Codec) -> Frame:
+    pixels = codec.decode(record.payload)
+    shape = (record.height, record.width) + ((record.channels,) if record.channels > 1 else ())
+    if pixels.shape != shape:
+        raise ArchiveError(f"frame {record.frame_id}: decodes to {pixels.shape}; the archive says {shape}")
+    return Frame(
+        pixels=pixels,
+        frame_id=record.frame_id,
+        captured_at=record.captured_at,
+        line=record.line,
+        station=record.station,
+        product=record.product,
+        camera=record.camera,
+        meta=record.meta,
+    )
+
+
+def _in_threads(work: Callable[[T], R], items: Iterable[T]) -> Iterator[tuple[T, R | InspectCompressError]]:
+    """Each item with its result or its error, in order; a worker's count of items is held ahead."""
+
+    def guarded(item: T) -> tuple[T, R | InspectCompressError]:
+        try:
+            return item, work(item)
+        except InspectCompressError as error:
+            return item, error
+
+    workers = min(os.cpu_count() or 1, MAX_WORKERS)
+    waiting = iter(items)
+    with ThreadPoolExecutor(workers) as pool:
+        running = deque(pool.submit(guarded, item) for item in islice(waiting, workers + 1))
+        while running:
+            result = running.popleft().result()
+            running.extend(pool.submit(guarded, item) for item in islice(waiting, 1))
+            yield result
