@@ -25,9 +25,7 @@ def _distinct(values: tuple[Any, ...]) -> tuple[Any, ...]:
 
 
 Names = Annotated[tuple[str, ...], Field(min_length=1), AfterValidator(_distinct)]
-Qualities = Annotated[
-    tuple[Annotated[int, Field(ge=1, le=100)], ...], Field(min_length=1), AfterValidator(_distinct)
-]
+Qualities = Annotated[tuple[Annotated[int, Field(ge=1, le=100)], ...], Field(min_length=1), AfterValidator(_distinct)]
 Share = Annotated[float, Field(gt=0, lt=1)]
 
 
