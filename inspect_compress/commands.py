@@ -1,9 +1,85 @@
 """The commands of floor 1: compress, decompress, info, train. What they do lives in the modules they call."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from inspect_compress.batch import Job
+
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace outputs that exist.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of a table.")]
+
+
+def compress(
+    source: Annotated[Path, typer.Argument(help="An image, or a folder of images (taken as a whole).")],
+    target: Annotated[Path, typer.Argument(help="The file, or the folder, to write.")],
+    quality: Annotated[int, typer.Option(help="1 (smallest) to 100 (best).")] = 60,
+    codec: Annotated[str, typer.Option(help="qarv, jpeg, jpeg2000, webp, avif, jxl or png.")] = "qarv",
+    overwrite: Overwrite = False,
+) -> None:
+    """Compress an image, or every image of a folder.
+
+    Examples: `inspect-compress compress part.png part.qarv --quality 70`,
+    `inspect-compress compress frames/ archive/ --codec jxl`.
+    In a folder every image is tried; what failed is listed at the end, and the exit status is then 1.
+    """
+    from functools import partial
+
+    from inspect_compress.batch import compress_file, compress_jobs
+    from inspect_compress.codecs import load_codec
+
+    coder = load_codec(codec)
+    convert = partial(compress_file, codec=coder, quality=quality, overwrite=overwrite)
+    _convert(compress_jobs(source, target, coder), convert, "compressing")
+
+
+def decompress(
+    source: Annotated[Path, typer.Argument(help="A compressed file, or a folder of them.")],
+    target: Annotated[Path, typer.Argument(help="The PNG file, or the folder, to write.")],
+    overwrite: Overwrite = False,
+) -> None:
+    """Decode a compressed file, or every one of a folder, to PNG.
+
+    Examples: `inspect-compress decompress part.qarv part.png`, `inspect-compress decompress archive/ frames/`.
+    The codec is known by the file name's suffix.
+    """
+    from functools import partial
+
+    from inspect_compress.batch import decompress_file, decompress_jobs
+
+    _convert(decompress_jobs(source, target), partial(decompress_file, overwrite=overwrite), "decoding")
+
+
+def info(
+    file: Annotated[Path, typer.Argument(help="A .qarv file.")],
+    as_json: Json = False,
+) -> None:
+    """Show what a .qarv file says of itself: size, λ, model, bytes of each level.
+
+    Example: `inspect-compress info part.qarv --json`
+    """
+    import json
+
+    from rich.console import Console
+    from rich.table import Table
+
+    from inspect_compress.qarv.describe import describe
+
+    facts = describe(file)
+    if as_json:
+        typer.echo(json.dumps(facts))
+        return
+    table = Table(show_header=False)
+    for key, value in facts.items():
+        if key != "levels":
+            table.add_row(key, str(value))
+    for level in facts["levels"]:
+        table.add_row(f"level of stride {level['stride']}", f"{level['bytes']} bytes")
+    Console().print(table)
 
 
 def train(
@@ -29,3 +105,19 @@ def train(
 
         weights = run(settings, resume=resume, report=report)
     typer.echo(f"weights: {weights}")
+
+
+def _convert(jobs: "Sequence[Job]", convert: "Callable[[Job], None]", verb: str) -> None:
+    """Run the jobs with a progress bar, print the sums, list the failures, and exit with 1 if there were any."""
+    from inspect_compress.batch import run_jobs
+    from inspect_compress.progress import progress
+
+    with progress(counted=True) as bar:
+        results = list(bar.track(run_jobs(jobs, convert), total=len(jobs), description=verb))
+    failed = sorted(result.error for result in results if result.error)
+    bytes_in, bytes_out = (sum(getattr(r, name) for r in results) for name in ("bytes_in", "bytes_out"))
+    typer.echo(f"{len(results) - len(failed)} of {len(results)} done: {bytes_in:,} bytes in, {bytes_out:,} bytes out")
+    for reason in failed:
+        typer.echo(f"error: {reason}", err=True)
+    if failed:
+        raise typer.Exit(1)

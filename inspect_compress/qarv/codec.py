@@ -76,9 +76,7 @@ class QarvCodec:
             raise OutOfStepError
         return from_planes(planes)
 
-    def _encode(
-        self, image: Image, index: int, *, render: bool = False
-    ) -> tuple[Container, NDArray[np.float32]]:
+    def _encode(self, image: Image, index: int, *, render: bool = False) -> tuple[Container, NDArray[np.float32]]:
         network = self._model.network
         writers = {stride: LevelWriter(self._tables[self.model]) for stride in STRIDES}
         planes = to_planes(image)
@@ -135,9 +133,7 @@ def _rows(prediction: Prediction) -> NDArray[np.int64]:
     return scale_index(prediction.log_scale[:, where]).numpy().ravel()
 
 
-def _write_plane(
-    model: Model, plane: Tensor, conditions: Conditions, writers: dict[int, LevelWriter]
-) -> Tensor:
+def _write_plane(model: Model, plane: Tensor, conditions: Conditions, writers: dict[int, LevelWriter]) -> Tensor:
     size = (plane.shape[2], plane.shape[3])
     encoder = model.network.bottom_up(plane, conditions)
     return model.network.top_down(size, conditions, _Writing(writers), encoder)
@@ -151,8 +147,7 @@ def _padded_size(height: int, width: int) -> tuple[int, int]:
 def _pad(plane: NDArray[np.float32]) -> Tensor:
     """`(H, W)` to `(1, 1, H', W')`, multiples of 32, by repeating the border at least MARGIN times."""
     pads = [
-        (MARGIN, padded - side - MARGIN)
-        for padded, side in zip(_padded_size(*plane.shape), plane.shape, strict=True)
+        (MARGIN, padded - side - MARGIN) for padded, side in zip(_padded_size(*plane.shape), plane.shape, strict=True)
     ]
     return torch.from_numpy(np.pad(plane, pads, mode="edge"))[None, None]
 

@@ -5,6 +5,7 @@ coded row by row, so that a batch is a few dozen library calls. A symbol outside
 """
 
 from collections.abc import Iterator
+from typing import Any
 
 import constriction
 import google_crc32c
@@ -14,14 +15,11 @@ from numpy.typing import NDArray
 from inspect_compress.errors import OutOfStepError
 from inspect_compress.qarv.tables import TOTAL, radius
 
-Categorical = constriction.stream.model.Categorical
-Uniform = constriction.stream.model.Uniform
-
 SYMBOL_LIMIT = (1 << 23) - 1
 """The largest absolute value of a symbol: what an escape can express."""
 
 _ESCAPE_BASE = 1 << 12
-_ESCAPE_MODEL = Uniform(_ESCAPE_BASE)
+_ESCAPE_MODEL = constriction.stream.model.Uniform(_ESCAPE_BASE)
 
 Symbols = NDArray[np.int32]
 Rows = NDArray[np.int64]
@@ -32,12 +30,12 @@ class Models:
 
     def __init__(self, tables: list[NDArray[np.int32]]) -> None:
         self._tables = tables
-        self._models: dict[int, Categorical] = {}
+        self._models: dict[int, Any] = {}
 
-    def __getitem__(self, row: int) -> Categorical:
+    def __getitem__(self, row: int) -> Any:
         if row not in self._models:
             exact = self._tables[row].astype(np.float64) / TOTAL
-            self._models[row] = Categorical(exact, perfect=False, lazy=False)
+            self._models[row] = constriction.stream.model.Categorical(exact, perfect=False, lazy=False)
         return self._models[row]
 
 

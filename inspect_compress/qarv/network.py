@@ -11,9 +11,10 @@ about a latent into its quantized residual.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Protocol
+from itertools import pairwise
+from typing import Protocol, cast
 
 import torch
 import torch.nn.functional as F
@@ -59,7 +60,7 @@ class Shape:
         return asdict(self)
 
     @staticmethod
-    def from_dict(values: dict[str, int | Sequence[int]]) -> "Shape":
+    def from_dict(values: Mapping[str, int | Sequence[int]]) -> "Shape":
         return Shape(**{k: v if isinstance(v, int) else tuple(v) for k, v in values.items()})  # type: ignore[arg-type]
 
 
@@ -149,8 +150,8 @@ class Latent(nn.Module):
                 layer.bias.zero_()
             self.posterior.weight.copy_(select)
             self.back.weight.copy_(select.T)
-            for layer in self.prior:
-                layer.weight[: self.channels].copy_(select)
+            for prior in self.prior:
+                cast(nn.Linear, prior).weight[: self.channels].copy_(select)
 
     def forward(self, f: Tensor, h: Tensor | None, conditions: Conditions, exchange: Exchange) -> Tensor:
         """Code the latent and return the features `f` with what it said added. `h` is the encoder's side."""
@@ -158,7 +159,7 @@ class Latent(nn.Module):
         log_gain = 0.5 * conditions.log_lmbda + _LOG_GAIN + self.gain(conditions.embedding)
         log_gain = Conditions.spread(log_gain, *size)
         gain = torch.exp(log_gain)
-        even = checkerboard(*size, device=f.device)
+        even = checkerboard(size[0], size[1], f.device)
         for block, prior, mask in zip(self.blocks, self.prior, (even, ~even), strict=True):
             f = block(f, conditions)
             mean, log_scale = prior(f).chunk(2, -1)
@@ -276,8 +277,8 @@ class Network(nn.Module):
             deviation = h.std((0, 1, 2)).clamp_min(1e-3)
             deviation[list(coded)] = 0.03
             first = 0
-            for latent in latents:
-                for prior in latent.prior:
+            for latent in cast(Iterable[Latent], latents):
+                for prior in cast(Iterable[nn.Linear], latent.prior):
                     prior.bias[latent.channels :] = torch.log(deviation[first : first + latent.channels])
                 first += latent.channels
 
@@ -291,7 +292,7 @@ def lmbda_of(index: int) -> float:
     return LMBDA_MIN * (LMBDA_MAX / LMBDA_MIN) ** (index / (LMBDA_STEPS - 1))
 
 
-def checkerboard(height: int, width: int, device: torch.device | None = None) -> Tensor:
+def checkerboard(height: int, width: int, device: torch.device) -> Tensor:
     """True on the even squares, `(1, height, width, 1)`."""
     rows = torch.arange(height, device=device)[:, None]
     columns = torch.arange(width, device=device)[None]
@@ -299,9 +300,7 @@ def checkerboard(height: int, width: int, device: torch.device | None = None) ->
 
 
 def _latents(stride: int, width: int, groups: tuple[int, ...]) -> nn.ModuleList:
-    return nn.ModuleList(
-        [Latent(stride, width, a, b) for a, b in zip(groups[:-1], groups[1:], strict=True)]
-    )
+    return nn.ModuleList([Latent(stride, width, a, b) for a, b in pairwise(groups)])
 
 
 def _gather(x: Tensor) -> Tensor:

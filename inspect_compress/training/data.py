@@ -42,9 +42,7 @@ def image_files(source: SourceConfig) -> list[Path]:
     return files
 
 
-def load_sources(
-    configs: Sequence[SourceConfig], held_out: int
-) -> tuple[list[Source], list[Image]]:
+def load_sources(configs: Sequence[SourceConfig], held_out: int) -> tuple[list[Source], list[Image]]:
     """Read all images; the second list is `held_out` evenly spaced ones of the first source, not in the first."""
     sources, validation = [], []
     for number, config in enumerate(configs):
@@ -75,7 +73,7 @@ class Crops:
 
     def _crop(self, rng: np.random.Generator) -> NDArray[np.float32]:
         source = self.sources[rng.choice(len(self.sources), p=self.weights)]
-        image = source.images[rng.integers(len(source.images))]
+        image = source.images[int(rng.integers(len(source.images)))]
         inner = self.size - 2 * MARGIN
         if min(image.shape[:2]) >= 2 * inner or rng.random() < _HALVE_PART:
             image = _halved(image)

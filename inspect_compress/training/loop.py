@@ -140,7 +140,7 @@ def _step(config: TrainConfig, run: Run, crops: Crops, device: torch.device) -> 
         outcome = evaluate_batch(run.network, planes, lmbda)
     for optimizer in run.optimizers:
         optimizer.zero_grad()
-    outcome.loss.backward()  # type: ignore[no-untyped-call]
+    outcome.loss.backward()
     norm = float(nn.utils.clip_grad_norm_(run.network.parameters(), _CLIP_RATIO * run.gradient_norm))
     usual = run.gradient_norm
     run.gradient_norm = norm if math.isinf(usual) else 0.98 * usual + 0.02 * min(norm, 3 * usual)

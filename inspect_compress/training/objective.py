@@ -16,7 +16,6 @@ from inspect_compress.qarv.network import (
     Prediction,
 )
 
-
 _NARROW = 0.7
 """Steps; the deviation of the prior below which rounding is passed on."""
 
@@ -95,4 +94,4 @@ class _LowerBound(torch.autograd.Function):
 
 
 def _lower_bound(x: Tensor, bound: float) -> Tensor:
-    return _LowerBound.apply(x, bound)  # type: ignore[no-untyped-call, no-any-return]
+    return _LowerBound.apply(x, bound)
