@@ -8,6 +8,7 @@ import json
 import math
 import random
 import re
+import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -59,13 +60,19 @@ COMMIT_BYTES = 64 * 2**20
 """Most frames and payload bytes of one commit: what is held in memory, and lost from it in a crash."""
 COMMIT_ATTEMPTS = 30
 """How often a commit is tried again when other writers were first."""
+COMMIT_RESERVE = 2**20
+"""Bytes that must be free beside the payloads of a commit: for its metadata, log and checkpoint."""
 READ_ROWS = 32
 """Rows in one batch of a scan."""
+UNUSABLE = frozenset("[]^|%\\\t\n")
+"""Characters in a local path with which deltalake 1.6 fails, or writes to another folder."""
 
 _WRITER = WriterProperties(
-    compression="ZSTD",
+    compression="UNCOMPRESSED",  # payloads are compressed already
     column_properties={"payload": ColumnProperties(dictionary_enabled=False, statistics_enabled="NONE")},
 )
+DISK_FULL = "the disk is full; nothing of this batch was stored; free some space and run again"
+
 _ANSI_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 
@@ -230,6 +237,7 @@ class Archive:
 
     def _write(self, records: Sequence[ArchivedFrame]) -> None:
         """Commit records on top of the version that was read; fails if another writer was first."""
+        _refuse_full_disk(self.uri, sum(len(record.payload) for record in records))
         stored_at = datetime.now(UTC)
         rows = pa.Table.from_pylist([_row(record, stored_at) for record in records], schema=SCHEMA)
         write_deltalake(
@@ -294,7 +302,7 @@ def commit_batches(records: Iterable[ArchivedFrame]) -> Iterator[list[ArchivedFr
 
 
 def _open(uri: str, *, create: bool) -> DeltaTable:
-    _refuse_other_content(uri)
+    _refuse_unfit_place(uri)
     try:
         return DeltaTable(uri)
     except TableNotFoundError as error:
@@ -305,15 +313,26 @@ def _open(uri: str, *, create: bool) -> DeltaTable:
     return DeltaTable(uri)
 
 
-def _refuse_other_content(uri: str) -> None:
-    """Raise ArchiveError where a local `uri` is a file, or a folder that holds other things."""
+def _refuse_unfit_place(uri: str) -> None:
+    """Raise ArchiveError where a local `uri` is a file, holds other things, or has an unusable name."""
     if "://" in uri:
         return
     path = Path(uri)
+    if unusable := sorted(UNUSABLE & set(path.absolute().as_posix())):
+        raise ArchiveError(f"{uri}: Delta Lake cannot use a path with {' '.join(unusable)}; name another folder")
     if path.exists() and not path.is_dir():
         raise ArchiveError(f"{uri}: is a file, not an archive; name a folder")
     if path.is_dir() and any(path.iterdir()) and not (path / "_delta_log").is_dir():
         raise ArchiveError(f"{uri}: is not an archive but holds other files; name an empty or a new folder")
+
+
+def _refuse_full_disk(uri: str, payload_bytes: int) -> None:
+    """Raise ArchiveError where a local disk has no room: a write that fails midway leaves files behind."""
+    if "://" in uri:
+        return
+    free = shutil.disk_usage(uri).free
+    if free < payload_bytes + COMMIT_RESERVE:
+        raise ArchiveError(f"{uri}: {DISK_FULL}")
 
 
 def _row(record: ArchivedFrame, stored_at: datetime) -> dict[str, Any]:
@@ -355,6 +374,6 @@ def _reason(error: Exception) -> str:
     """One line of what a library's error of many lines says."""
     text = _ANSI_COLOUR.sub("", str(error)).split("\n   0: ")[0]
     if "No space left on device" in text:
-        return "the disk is full; nothing of this batch was stored; free some space and run again"
+        return DISK_FULL
     lines = [line.strip(" ↳") for line in text.splitlines()]
     return "; ".join(line for line in lines if line) or type(error).__name__

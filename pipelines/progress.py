@@ -1,11 +1,10 @@
-"""Progress bars on standard error, for work that takes longer than two seconds."""
+"""Progress bars for work of unknown length: they appear only where it takes longer than two seconds."""
 
 from collections.abc import Iterable, Iterator
 from threading import Timer
 from typing import TypeVar
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from inspect_compress.progress import progress
 
 DELAY = 2.0
 """Seconds before the first bar appears."""
@@ -14,7 +13,7 @@ T = TypeVar("T")
 
 
 class Bars:
-    """A context in which `track` shows bars; they vanish at its end, and in pipes nothing is shown.
+    """A context in which `track` shows bars on standard error. In pipes nothing is shown.
 
     with Bars() as bars:
         for path in bars.track(paths, "reading", len(paths)):
@@ -22,14 +21,7 @@ class Bars:
     """
 
     def __init__(self) -> None:
-        self._progress = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeRemainingColumn(),
-            console=Console(stderr=True),
-            transient=True,
-        )
+        self._progress = progress(counted=True)
         self._start = Timer(DELAY, self._progress.start)
         self._start.daemon = True
 

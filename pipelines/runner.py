@@ -12,7 +12,6 @@ from typing import Any, Protocol, TypeVar
 import numpy as np
 
 from inspect_compress.codecs import Codec, load_codec
-from inspect_compress.errors import DetectorError
 from inspect_compress.images import Image, read_image
 from pipelines.archive import Archive, ArchivedFrame, FrameKey
 from pipelines.config import DetectConfig, LineConfig
@@ -185,8 +184,6 @@ def _trained(config: DetectConfig, dataset: Dataset, track: Track) -> Detector:
     detector.threshold = calibrate_threshold(
         detector.score(images), labels, target_far=config.target_false_alarm_rate
     )
-    if not np.isfinite(detector.threshold):
-        raise DetectorError(f"detector {config.detector}: no threshold could be set on {config.train}")
     return detector
 
 
