@@ -1,0 +1,30 @@
+# `make pilot` runs the pilot on sample_data/; `make test` runs all checks and tests. Both set up .venv first.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+OUT ?= out
+
+.PHONY: pilot test clean
+
+pilot: $(VENV)/installed
+	@echo "==> Running the pilot on sample_data/ (one to three minutes)"
+	$(BIN)/inspect-compress pilot sample_data --out $(OUT) --overwrite
+
+test: $(VENV)/installed
+	@echo "==> Checking style, types and the floors' imports"
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	@echo "==> Running the tests"
+	$(BIN)/pytest -n 2
+
+$(VENV)/installed: pyproject.toml constraints.txt
+	@echo "==> Making a virtual environment in $(VENV) and installing the pinned packages (some minutes, 2 GB)"
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+clean:
+	rm -rf $(VENV) $(OUT)

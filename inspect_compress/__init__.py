@@ -1,9 +1,9 @@
 """A learned image codec for inspection frames.
 
-    from inspect_compress import load_codec
-    codec = load_codec("qarv")
-    data = codec.encode(image, quality=60)
-    image = codec.decode(data)
+>>> from inspect_compress import load_codec
+>>> codec = load_codec("qarv")
+>>> data = codec.encode(image, quality=60)
+>>> image = codec.decode(data)
 """
 
 from inspect_compress.codecs import Codec, codec_names, load_codec
