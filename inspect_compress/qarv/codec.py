@@ -1,6 +1,8 @@
 """The QARV codec: images to `.qarv` files and back. Joins the network, the entropy coder and the container."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -11,8 +13,8 @@ from inspect_compress.codecs import check_quality
 from inspect_compress.errors import OutOfStepError
 from inspect_compress.images import Image, check_image
 from inspect_compress.qarv.container import Container, Level
-from inspect_compress.qarv.entropy import SYMBOL_LIMIT, LevelReader, LevelWriter, Models
-from inspect_compress.qarv.network import LMBDA_STEPS, MARGIN, STRIDES, Conditions, Prediction, lmbda_of
+from inspect_compress.qarv.entropy import SYMBOL_LIMIT, LevelReader, LevelWriter, Models, Rows, Symbols
+from inspect_compress.qarv.network import LMBDA_STEPS, MARGIN, STRIDES, Conditions, Network, Prediction, lmbda_of
 from inspect_compress.qarv.planes import from_planes, to_planes
 from inspect_compress.qarv.tables import scale_index
 from inspect_compress.qarv.threads import one_thread
@@ -85,7 +87,7 @@ class QarvCodec:
         with one_thread(), torch.inference_mode():
             conditions = network.conditions(torch.tensor([lmbda_of(index)]))
             for plane, out in zip(planes, rendered, strict=True):
-                features = _write_plane(self._model, _pad(plane), conditions, writers)
+                features = write_plane(network, plane, conditions, writers)
                 if render:
                     out[:] = _crop(network.render(features, conditions), size)
         levels = tuple(Level(stride, writer.finish(), writer.crc) for stride, writer in writers.items())
@@ -98,10 +100,25 @@ def lmbda_index(quality: int) -> int:
     return round((check_quality(quality) - 1) / 99 * (LMBDA_STEPS - 1))
 
 
+class SymbolWriter(Protocol):
+    """Takes a level's symbols and their tables' rows; see LevelWriter."""
+
+    def put(self, symbols: Symbols, rows: Rows) -> None: ...
+
+
+def write_plane(
+    network: Network, plane: NDArray[np.float32], conditions: Conditions, writers: Mapping[int, SymbolWriter]
+) -> Tensor:
+    """Code a plane, `(H, W)`, into a writer for each stride; returns the features that `render` takes."""
+    padded = _pad(plane)
+    encoder = network.bottom_up(padded, conditions)
+    return network.top_down((padded.shape[2], padded.shape[3]), conditions, _Writing(writers), encoder)
+
+
 class _Writing:
     """An exchange that rounds what the encoder wants and writes it."""
 
-    def __init__(self, writers: dict[int, LevelWriter]) -> None:
+    def __init__(self, writers: Mapping[int, SymbolWriter]) -> None:
         self._writers = writers
 
     def __call__(self, prediction: Prediction, latent: Tensor | None) -> Tensor:
@@ -131,12 +148,6 @@ class _Reading:
 def _rows(prediction: Prediction) -> NDArray[np.int64]:
     where = prediction.mask[0, :, :, 0]
     return scale_index(prediction.log_scale[:, where]).numpy().ravel()
-
-
-def _write_plane(model: Model, plane: Tensor, conditions: Conditions, writers: dict[int, LevelWriter]) -> Tensor:
-    size = (plane.shape[2], plane.shape[3])
-    encoder = model.network.bottom_up(plane, conditions)
-    return model.network.top_down(size, conditions, _Writing(writers), encoder)
 
 
 def _padded_size(height: int, width: int) -> tuple[int, int]:

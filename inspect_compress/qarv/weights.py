@@ -18,7 +18,7 @@ from safetensors.torch import load, save
 from inspect_compress.errors import ConfigError, UnknownModelError
 from inspect_compress.files import write_file
 from inspect_compress.qarv.network import SCALE_STEPS, Network, Shape
-from inspect_compress.qarv.tables import gaussian_tables, radius
+from inspect_compress.qarv.tables import radius
 
 FOLDER = Path(__file__).parent.parent / "weights"
 _TABLES = "tables"
@@ -33,12 +33,13 @@ class Model:
     fingerprint: str
 
 
-def save_weights(network: Network, path: Path, tables: list[NDArray[np.int32]] | None = None) -> None:
-    """Write a weight file; without `tables`, with those of the discretised Gaussian."""
+def save_weights(network: Network, path: Path, tables: list[NDArray[np.int32]]) -> str:
+    """Write a weight file and return its fingerprint."""
     tensors = {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}
-    tensors[_TABLES] = torch.from_numpy(np.concatenate(tables or gaussian_tables()))
+    tensors[_TABLES] = torch.from_numpy(np.concatenate(tables))
     metadata = {"shape": json.dumps(network.shape.to_dict())}
     write_file(path, save(tensors, metadata), overwrite=True)
+    return fingerprint_of(path.read_bytes())
 
 
 def read_weights(path: Path) -> Model:
@@ -55,7 +56,7 @@ def read_weights(path: Path) -> Model:
     except Exception as error:  # safetensors, json and torch each raise their own for a foreign file
         raise ConfigError(f"{path}: is not a QARV weight file: {error}") from error
     network.requires_grad_(False).eval()
-    return Model(network, tables, hashlib.sha256(data).hexdigest()[:16])
+    return Model(network, tables, fingerprint_of(data))
 
 
 @lru_cache(maxsize=4)
@@ -79,6 +80,11 @@ def installed_fingerprints() -> list[str]:
 def default_fingerprint() -> str:
     """The model that new files are made with: the one line of `weights/default.txt`."""
     return (FOLDER / "default.txt").read_text("ascii").strip()
+
+
+def fingerprint_of(data: bytes) -> str:
+    """The fingerprint of a weight file's bytes."""
+    return hashlib.sha256(data).hexdigest()[:16]
 
 
 def _table_ends() -> list[int]:

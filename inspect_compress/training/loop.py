@@ -1,10 +1,11 @@
 """The training loop: a schedule laid over wall-clock time, checkpoints to resume from, a log, a validation curve."""
 
+import copy
 import csv
 import io
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,22 +17,24 @@ from torch import Tensor, nn
 from inspect_compress.errors import ConfigError
 from inspect_compress.files import write_file
 from inspect_compress.images import Image
-from inspect_compress.qarv.network import LMBDA_MAX, LMBDA_MIN, STRIDES, Network
+from inspect_compress.qarv.network import LMBDA_MAX, LMBDA_MIN, STRIDES, Block, Network
 from inspect_compress.qarv.weights import save_weights
+from inspect_compress.training.card import card_text
 from inspect_compress.training.config import TrainConfig
-from inspect_compress.training.data import Crops, load_sources
+from inspect_compress.training.data import Crops, Source, load_sources
 from inspect_compress.training.objective import Outcome, evaluate_batch
+from inspect_compress.training.tables import fit_tables
 from inspect_compress.training.validation import rd_curve
 
 CHECKPOINT = "checkpoint.pt"
-WEIGHTS = "weights.safetensors"
 LOG = "log.csv"
-CURVE = "curve.json"
 
 _WARM_UP_STEPS = 100
 _DECAY_POWER = 0.8
 _CLIP_RATIO = 2.5
 _LOG_EVERY = 50
+_TABLE_IMAGES = 56
+"""Training images of each source that the probability tables are fitted to."""
 
 Report = Callable[[float, str], None]
 """Called with the part of the time that is done, 0 to 1, and a line of text."""
@@ -89,13 +92,16 @@ def train(config: TrainConfig, *, resume: bool, report: Report) -> Path:
         run.load(torch.load(checkpoint, map_location=device, weights_only=True))
     config.out.mkdir(parents=True, exist_ok=True)
     _loop(config, run, crops, held_out, device, report)
-    return config.out / WEIGHTS
+    return _publish(config, run, sources)
 
 
 def _new_run(config: TrainConfig, crops: Crops, device: torch.device) -> Run:
     network = Network(config.network_shape())
     network.fit_scales(torch.from_numpy(crops.batch(32, np.random.default_rng(config.seed))))
     network.to(device)
+    for module in network.modules():
+        if isinstance(module, Block):
+            module.bfloat16 = device.type == "cuda"
     average = Network(config.network_shape()).to(device)
     average.load_state_dict(network.state_dict())
     return Run(network, average, _optimizers(network, config.learning_rate))
@@ -127,7 +133,8 @@ def _loop(
         if run.minutes >= next_checkpoint:
             _save(config, run)
             next_checkpoint = run.minutes + config.checkpoint_minutes
-    _validate(config, run, held_out, report)
+    if not run.curve or run.curve[-1]["step"] < run.step:
+        _validate(config, run, held_out, report)
     _save(config, run)
 
 
@@ -136,8 +143,7 @@ def _step(config: TrainConfig, run: Run, crops: Crops, device: torch.device) -> 
     rng = np.random.default_rng((config.seed, run.step))
     planes = torch.from_numpy(crops.batch(config.batch, rng)).to(device)
     lmbda = _sample_lmbda(config, rng).to(device)
-    with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
-        outcome = evaluate_batch(run.network, planes, lmbda)
+    outcome = evaluate_batch(run.network, planes, lmbda)
     for optimizer in run.optimizers:
         optimizer.zero_grad()
     outcome.loss.backward()
@@ -202,7 +208,7 @@ def _log(path: Path, run: Run, recent: list[Outcome], rate: float) -> str:
 
 
 def _validate(config: TrainConfig, run: Run, held_out: list[Image], report: Report) -> None:
-    points = rd_curve(run.average, held_out)
+    points = rd_curve(copy.deepcopy(run.average).cpu(), held_out)
     run.curve.append({"step": run.step, "minutes": round(run.minutes, 2), "points": points})
     line = "  ".join(f"{p['bpp']:.3f} bpp {p['psnr']:.2f} dB" for p in points)
     report(run.minutes / config.minutes, f"validation: {line}")
@@ -212,4 +218,16 @@ def _save(config: TrainConfig, run: Run) -> None:
     buffer = io.BytesIO()
     torch.save(run.state(), buffer)
     write_file(config.out / CHECKPOINT, buffer.getvalue(), overwrite=True)
-    save_weights(run.average, config.out / WEIGHTS)
+
+
+def _publish(config: TrainConfig, run: Run, sources: Sequence[Source]) -> Path:
+    """Write the weights, named by their fingerprint, with their card; returns the path of the weights."""
+    images = [image for source in sources for image in source.images[:: -(-len(source.images) // _TABLE_IMAGES)]]
+    unnamed = config.out / "weights.safetensors"
+    fingerprint = save_weights(run.average, unnamed, fit_tables(run.average.cpu(), images))
+    named = config.out / f"qarv-{fingerprint}.safetensors"
+    unnamed.replace(named)
+    parameters = sum(parameter.numel() for parameter in run.average.parameters())
+    card = card_text(config, fingerprint, parameters, run.state())
+    write_file(named.with_suffix(".md"), card.encode(), overwrite=True)
+    return named

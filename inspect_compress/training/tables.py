@@ -1,0 +1,49 @@
+"""Probability tables fitted to what the trained network really codes, instead of an assumed Gaussian."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from inspect_compress.images import Image
+from inspect_compress.qarv.codec import lmbda_index, write_plane
+from inspect_compress.qarv.network import SCALE_STEPS, STRIDES, Network, lmbda_of
+from inspect_compress.qarv.planes import to_planes
+from inspect_compress.qarv.tables import TOTAL, gaussian_tables, radius, to_frequencies
+
+_QUALITIES = (5, 20, 35, 50, 65, 80, 95)
+_GAUSSIAN_WEIGHT = 300.0
+"""Symbols that the Gaussian counts for beside those that were seen."""
+
+
+class _Counter:
+    """Takes symbols as a LevelWriter does, and counts them by row."""
+
+    def __init__(self) -> None:
+        self.counts = [np.zeros(2 * radius(row) + 2) for row in range(SCALE_STEPS)]
+
+    def put(self, symbols: NDArray[np.int32], rows: NDArray[np.int64]) -> None:
+        for row in np.unique(rows):
+            r = radius(row)
+            seen = symbols[rows == row]
+            inside = seen[np.abs(seen) <= r]
+            counts = np.bincount(inside + r, minlength=2 * r + 1)
+            self.counts[row][:-1] += (counts + counts[::-1]) / 2
+            self.counts[row][-1] += len(seen) - len(inside)
+
+
+def fit_tables(network: Network, images: Sequence[Image]) -> list[NDArray[np.int32]]:
+    """Tables as `gaussian_tables`, from the symbols of `images` over the whole range of λ, made symmetric."""
+    counter = _Counter()
+    network = network.eval()
+    with torch.inference_mode():
+        for number, image in enumerate(images):
+            quality = _QUALITIES[number % len(_QUALITIES)]
+            conditions = network.conditions(torch.tensor([lmbda_of(lmbda_index(quality))]))
+            for plane in to_planes(image):
+                write_plane(network, plane, conditions, dict.fromkeys(STRIDES, counter))
+    return [
+        to_frequencies(counts + _GAUSSIAN_WEIGHT * assumed / TOTAL)
+        for counts, assumed in zip(counter.counts, gaussian_tables(), strict=True)
+    ]
