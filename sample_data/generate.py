@@ -1,4 +1,4 @@
-"""Makes inspection frames of machined parts, with and without defects, so that everything can be tried offline.
+"""Makes inspection frames of machined parts, with and without defects, so that all can be tried offline.
 
 The frames are synthetic: they stand in for a plant's own pictures in examples and tests, and prove nothing
 about a real line.
@@ -44,7 +44,7 @@ SPLITS = {"train": (0.49, 0.40), "calibration": (0.16, 0.20), "test": (0.35, 0.4
 LOT_SIZE = 6
 FULL_WELL, READ_NOISE = 9000.0, 14.0
 """The sensor: electrons at white, and electrons (rms) of read noise; a common industrial CMOS camera."""
-WEAKEST = 0.16
+WEAKEST = 0.33
 """Contrast of the weakest defect as a share of the strongest; severity is log-uniform between the two."""
 
 Field = NDArray[np.float64]
@@ -100,6 +100,9 @@ def main(arguments: list[str] | None = None) -> int:
     except InspectCompressError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("stopped; nothing was written", file=sys.stderr)
+        return 130
     print(f"{count} frames written to {options.out}")
     return 0
 
@@ -170,15 +173,15 @@ def _split_sizes(per_product: int) -> dict[str, int]:
 
 
 def _lot(rng: Generator, name: str) -> Lot:
-    side = rng.uniform(0, 2 * np.pi)
-    away = rng.uniform(150, 330)
+    side = rng.normal(-2.6, 0.12)
+    away = rng.uniform(210, 270)
     return Lot(
         name=name,
-        angle=rng.normal(0, 0.10),
-        pitch=rng.uniform(0.85, 1.2),
-        brightness=rng.uniform(0.42, 0.58),
-        light=rng.normal(-0.8, 0.35),
-        texture=rng.uniform(0.8, 1.2),
+        angle=rng.normal(0, 0.05),
+        pitch=rng.uniform(0.9, 1.12),
+        brightness=rng.uniform(0.44, 0.55),
+        light=rng.normal(-0.8, 0.12),
+        texture=rng.uniform(0.88, 1.12),
         centre=(away * np.cos(side), away * np.sin(side)),
     )
 
@@ -192,8 +195,8 @@ def _brushed(rng: Generator, lot: Lot) -> tuple[Field, Field]:
     fine = _lines(rng, angle, length=36, width=0.55)
     broad = _lines(rng, angle, length=24, width=1.8 * lot.pitch)
     bands = _lines(rng, angle, length=30, width=7.0)
-    relief = lot.texture * (0.10 * fine + 0.16 * broad)
-    albedo = 1 + 0.05 * lot.texture * fine + 0.035 * bands + 0.02 * _cloud(rng, 18)
+    relief = lot.texture * (0.08 * fine + 0.12 * broad)
+    albedo = 1 + 0.05 * lot.texture * fine + 0.022 * bands + 0.02 * _cloud(rng, 18)
     return relief, albedo
 
 
@@ -205,10 +208,10 @@ def _turned(rng: Generator, lot: Lot) -> tuple[Field, Field]:
     facing = np.arctan2(-cy, -cx)
     turn = np.angle(np.exp(1j * (np.arctan2(y - cy, x - cx) - facing)))
     pitch = 6.2 * lot.pitch
-    relief = 0.62 * lot.texture * _grooves(rng, radius, pitch)
+    relief = 0.22 * lot.texture * _grooves(rng, radius, pitch)
     streaks = _streaks(rng, radius, turn * np.hypot(cx, cy), length=50)
     chatter = 1 + 0.12 * np.sin(turn * rng.uniform(60, 110) + radius / pitch)
-    albedo = 1 + 0.05 * streaks + 0.12 * np.cos(2 * (turn + facing - lot.light)) + 0.02 * _cloud(rng, 25)
+    albedo = 1 + 0.05 * streaks + 0.06 * np.cos(2 * (turn + facing - lot.light)) + 0.02 * _cloud(rng, 25)
     return relief * chatter + 0.07 * streaks, albedo
 
 
@@ -324,7 +327,7 @@ def _scratch(rng: Generator, severity: float) -> list[Mark]:
     path = _walk(rng, _spot(rng, 25), rng.uniform(0, 2 * np.pi), rng.uniform(35, 130), bend=0.012)
     cover = _stroke(rng, path, 0.55 + 0.65 * severity * rng.uniform(0.6, 1.2), skips=0.5)
     bright = rng.choice([1.0, 1.0, -0.7])
-    return [Mark(cover, relief=-1.3 * severity, gain=_grey(0.65 * severity * bright), smooth=0.5)]
+    return [Mark(cover, relief=-1.3 * severity, gain=_grey(0.75 * severity * bright), smooth=0.5)]
 
 
 def _pit(rng: Generator, severity: float) -> list[Mark]:
@@ -358,7 +361,7 @@ def _crack(rng: Generator, severity: float) -> list[Mark]:
         )
     width = 0.40 + 0.30 * severity * rng.uniform(0.6, 1.3)
     cover = np.max([_stroke(rng, p, width, tail=True) for p in paths], axis=0)
-    return [Mark(cover, relief=-1.0 * severity, gain=_grey(-0.95 * severity))]
+    return [Mark(cover, relief=-1.0 * severity, gain=_grey(-1.05 * severity))]
 
 
 def _stain(rng: Generator, severity: float) -> list[Mark]:
@@ -366,7 +369,7 @@ def _stain(rng: Generator, severity: float) -> list[Mark]:
     at, radius = _spot(rng, 25), rng.uniform(10, 30)
     depth_inside = _puddle(rng, at, radius)
     patch, inner = _step(depth_inside / 1.6), _step((depth_inside - 1.2) / 3)
-    depth = 0.30 * severity
+    depth = 0.40 * severity
     tint = np.array([0.75, 1.0, 1.25]) if rng.random() < 0.7 else np.array([1.2, 0.95, 0.7])
     patchy = np.clip(0.75 + 0.25 * _cloud(rng, 6), 0, 1.5)
     body = Mark(patch * patchy, gain=_rgb(-depth * tint), smooth=0.35 * severity)
@@ -375,11 +378,11 @@ def _stain(rng: Generator, severity: float) -> list[Mark]:
 
 def _inclusion(rng: Generator, severity: float) -> list[Mark]:
     """A foreign particle set in the surface: angular, smooth, of another brightness."""
-    size = rng.uniform(2.0, 3.0) + 5.5 * severity * rng.random()
+    size = rng.uniform(2.8, 3.8) + 6.0 * severity * rng.random()
     cover = _shard(rng, _spot(rng, 20), size)
     sign = rng.choice([-1.0, -1.0, 1.0])
     tint = np.array([1.0, 1.0, 0.8])
-    return [Mark(cover, relief=0.5 * severity, gain=_rgb(sign * 0.62 * severity * tint), smooth=severity)]
+    return [Mark(cover, relief=0.5 * severity, gain=_rgb(sign * 0.75 * severity * tint), smooth=severity)]
 
 
 DRAWN: dict[str, Callable[[Generator, float], list[Mark]]] = {
@@ -593,7 +596,7 @@ def _labels(frames: list[Planned]) -> bytes:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        description="Make inspection frames of machined parts, good and defective, with masks and labels.csv.",
+        description="Make frames of machined parts, good and defective, with masks and labels.csv.",
         epilog="example: python sample_data/generate.py --out my_frames --per-product 200 --seed 1",
     )
     parser.add_argument(
