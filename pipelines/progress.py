@@ -26,13 +26,14 @@ class Bars:
         self._start.daemon = True
 
     def __enter__(self) -> "Bars":
-        self._start.start()
+        if self._progress.console.is_terminal:
+            self._start.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         self._start.cancel()
-        self._start.join()
-        self._progress.stop()
+        if self._progress.live.is_started:
+            self._progress.stop()
 
     def track(self, items: Iterable[T], what: str, total: int | None) -> Iterator[T]:
         """Yield `items`, with a bar named `what` for as long as they last."""

@@ -165,7 +165,7 @@ def test_a_changed_payload_byte_is_found_and_the_frame_is_named(tmp_path: Path) 
     data[data.index(record(2).payload) + 7] ^= 1
     file.write_bytes(data)
 
-    with pytest.raises(ArchiveError, match="frame-00002.*changed"):
+    with pytest.raises(ArchiveError, match=r"frame-00002.*changed"):
         list(archive.frames())
 
     damaged: list[FrameKey] = []
