@@ -111,7 +111,7 @@ class Block(nn.Module):
     def __init__(self, width: int, kernel: int = 5, expand: int = 2) -> None:
         super().__init__()
         self.width = width
-        self.bfloat16 = False
+        self.in_bfloat16 = False
         """Whether the perceptron computes in bfloat16: for training on a GPU; latents need the full precision."""
         self.depthwise = nn.Conv2d(width, width, kernel, padding=kernel // 2, groups=width)
         self.adapt = nn.Linear(_EMBEDDING, 2 * width)
@@ -126,7 +126,7 @@ class Block(nn.Module):
         h = F.layer_norm(h, (self.width,), eps=1e-6)
         scale, shift = Conditions.spread(self.adapt(conditions.embedding), *x.shape[1:3]).chunk(2, -1)
         h = torch.addcmul(shift, h, 1 + scale)
-        with torch.autocast(x.device.type, torch.bfloat16) if self.bfloat16 else nullcontext():
+        with torch.autocast(x.device.type, torch.bfloat16) if self.in_bfloat16 else nullcontext():
             return x + self.down(F.relu(self.up(h)))
 
 

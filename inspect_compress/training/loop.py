@@ -101,7 +101,7 @@ def _new_run(config: TrainConfig, crops: Crops, device: torch.device) -> Run:
     network.to(device)
     for module in network.modules():
         if isinstance(module, Block):
-            module.bfloat16 = device.type == "cuda"
+            module.in_bfloat16 = device.type == "cuda"
     average = Network(config.network_shape()).to(device)
     average.load_state_dict(network.state_dict())
     return Run(network, average, _optimizers(network, config.learning_rate))

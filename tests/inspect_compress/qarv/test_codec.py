@@ -1,0 +1,199 @@
+"""The QARV codec with the shipped weights: exact reconstruction, any size, every damage refused."""
+
+import hashlib
+import os
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from inspect_compress import load_codec
+from inspect_compress.errors import ConfigError, FormatError, ImageError, OutOfStepError, UnknownModelError
+from inspect_compress.fidelity import psnr
+from inspect_compress.images import Image
+from inspect_compress.qarv.codec import QarvCodec, lmbda_index
+from inspect_compress.qarv.container import Container
+from inspect_compress.qarv.network import lmbda_of
+
+CODEC = QarvCodec()
+
+
+def surface(height: int, width: int, *, colour: bool = False, seed: int = 0) -> Image:
+    """A lit, grained, scratched plate."""
+    rng = np.random.default_rng(seed)
+    y, x = np.mgrid[:height, :width]
+    plate = 120 + 40 * np.sin(x / 37) + 0.1 * y + rng.normal(0, 3, (height, width))
+    plate[np.abs(x - 2 * y) < 2] += 50
+    if colour:
+        plate = plate[..., None] * (1.0, 0.8, 0.5)
+    return np.clip(plate, 0, 255).astype(np.uint8)
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 300), (31, 2), (32, 32), (57, 91), (1, 1, 3), (40, 33, 3)])
+@pytest.mark.parametrize("quality", [1, 60, 100])
+def test_decoding_gives_the_encoders_reconstruction(shape: tuple[int, ...], quality: int) -> None:
+    image = surface(*shape[:2], colour=len(shape) == 3)
+    encoded = CODEC.encode_and_reconstruct(image, quality=quality)
+    decoded = CODEC.decode(encoded.data)
+    assert decoded.dtype == np.uint8
+    assert decoded.shape == image.shape
+    np.testing.assert_array_equal(decoded, encoded.reconstruction)
+    assert CODEC.encode(image, quality=quality) == encoded.data
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.integers(1, 70), st.integers(1, 70), st.booleans(), st.integers(1, 100), st.integers(0, 2**32 - 1))
+def test_noise_of_any_size_decodes_exactly(height: int, width: int, colour: bool, quality: int, seed: int) -> None:
+    shape = (height, width, 3) if colour else (height, width)
+    image = np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8)
+    encoded = CODEC.encode_and_reconstruct(image, quality=quality)
+    np.testing.assert_array_equal(CODEC.decode(encoded.data), encoded.reconstruction)
+
+
+@pytest.mark.parametrize("shape", [(8192, 24), (24, 8192)])
+def test_the_longest_sides(shape: tuple[int, int]) -> None:
+    image = surface(*shape)
+    encoded = CODEC.encode_and_reconstruct(image, quality=50)
+    np.testing.assert_array_equal(CODEC.decode(encoded.data), encoded.reconstruction)
+
+
+@pytest.mark.slow
+def test_the_largest_image() -> None:
+    image = surface(8192, 8192)
+    encoded = CODEC.encode_and_reconstruct(image, quality=50)
+    np.testing.assert_array_equal(CODEC.decode(encoded.data), encoded.reconstruction)
+
+
+_DECODE = """
+import hashlib, sys, torch
+from pathlib import Path
+from inspect_compress import load_codec
+if sys.argv[2] != "default":
+    torch.set_num_threads(int(sys.argv[2]))
+picture = load_codec("qarv").decode(Path(sys.argv[1]).read_bytes())
+print(hashlib.sha256(picture.tobytes()).hexdigest())
+"""
+
+
+@pytest.mark.parametrize("threads", ["1", "2", "5", "default"])
+def test_another_process_with_any_thread_count_decodes_the_same(tmp_path: Path, threads: str) -> None:
+    encoded = CODEC.encode_and_reconstruct(surface(200, 333, colour=True), quality=70)
+    file = tmp_path / "frame.qarv"
+    file.write_bytes(encoded.data)
+    environment = dict(os.environ)
+    if threads != "default":
+        environment["OMP_NUM_THREADS"] = environment["MKL_NUM_THREADS"] = threads
+    printed = subprocess.run(
+        [sys.executable, "-c", _DECODE, str(file), threads],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert printed.stdout.strip() == hashlib.sha256(encoded.reconstruction.tobytes()).hexdigest()
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_the_encoders_thread_count_does_not_matter_and_is_left_alone(threads: int) -> None:
+    image = surface(150, 150)
+    expected = CODEC.encode(image, quality=60)
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        assert CODEC.encode(image, quality=60) == expected
+        assert torch.get_num_threads() == threads
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_several_frames_at_once_give_the_same_bytes_as_one_by_one() -> None:
+    images = [surface(90, 120, seed=seed) for seed in range(8)]
+    expected = [CODEC.encode(image, quality=50) for image in images]
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(lambda image: CODEC.encode(image, quality=50), images)) == expected
+
+
+def test_more_quality_means_more_bytes_and_less_error() -> None:
+    image = surface(256, 256)
+    coded = [CODEC.encode_and_reconstruct(image, quality=quality) for quality in range(10, 101, 10)]
+    sizes = [len(one.data) for one in coded]
+    fidelity = [psnr(image, one.reconstruction) for one in coded]
+    assert sizes == sorted(sizes)
+    assert fidelity == sorted(fidelity)
+
+
+def test_quality_spans_all_of_lambda() -> None:
+    assert (lmbda_index(1), lmbda_index(100)) == (0, 255)
+    assert lmbda_of(0) == pytest.approx(16)
+    assert lmbda_of(255) == pytest.approx(8192)
+    assert lmbda_of(101) / lmbda_of(100) < 1.025
+
+
+def test_grey_in_three_channels_stays_grey() -> None:
+    grey = surface(64, 64)
+    decoded = CODEC.decode(CODEC.encode(np.repeat(grey[..., None], 3, axis=2), quality=90)).astype(int)
+    assert np.abs(decoded - decoded.mean(axis=2, keepdims=True)).max() <= 2
+
+
+@pytest.fixture(scope="module")
+def frame() -> bytes:
+    return CODEC.encode(surface(48, 40), quality=40)
+
+
+def test_a_real_file_cut_at_any_byte_is_refused(frame: bytes) -> None:
+    for end in range(len(frame)):
+        with pytest.raises(FormatError):
+            CODEC.decode(frame[:end])
+
+
+def test_a_real_file_with_any_byte_changed_is_refused(frame: bytes) -> None:
+    for position in range(len(frame)):
+        changed = bytearray(frame)
+        changed[position] ^= 1 + position % 255
+        with pytest.raises(FormatError):
+            CODEC.decode(bytes(changed))
+
+
+def test_wrong_symbols_behind_a_right_checksum_are_refused_not_shown(frame: bytes) -> None:
+    """What a decoder that has lost step would see: sound bytes that give other symbols."""
+    container = Container.from_bytes(frame)
+    for number, level in enumerate(container.levels):
+        data = bytearray(level.data)
+        data[0] ^= 0x40
+        levels = list(container.levels)
+        levels[number] = replace(level, data=bytes(data))
+        with pytest.raises(OutOfStepError):
+            CODEC.decode(replace(container, levels=tuple(levels)).to_bytes())
+
+
+def test_an_unknown_model_is_named(frame: bytes) -> None:
+    foreign = replace(Container.from_bytes(frame), model="00112233deadbeef")
+    with pytest.raises(UnknownModelError, match=f"00112233deadbeef is not installed; installed: .*{CODEC.model}"):
+        CODEC.decode(foreign.to_bytes())
+
+
+@pytest.mark.parametrize(
+    "image", [np.zeros((0, 5), np.uint8), np.zeros((8, 8), np.uint16), np.zeros((8, 8, 4), np.uint8)]
+)
+def test_what_is_not_a_frame_is_refused(image: Image) -> None:
+    with pytest.raises(ImageError):
+        CODEC.encode(image, quality=50)
+
+
+@pytest.mark.parametrize("quality", [0, 101, 50.5])
+def test_quality_out_of_range_is_refused(quality: int) -> None:
+    with pytest.raises(ConfigError, match="1 to 100"):
+        CODEC.encode(surface(8, 8), quality=quality)
+
+
+def test_it_is_found_by_name() -> None:
+    codec = load_codec("qarv")
+    assert codec.codec_id == "qarv"
+    np.testing.assert_array_equal(codec.decode(codec.encode(surface(20, 20), quality=60)).shape, (20, 20))

@@ -1,0 +1,57 @@
+"""The network before any training is a classical codec: complete, with a rate that follows λ."""
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from inspect_compress.qarv.lapped import lapped_basis
+from inspect_compress.qarv.network import MARGIN, Network, Prediction
+from inspect_compress.training.objective import evaluate_batch
+
+
+@pytest.fixture(scope="module")
+def network() -> Network:
+    torch.manual_seed(0)
+    return Network().eval()
+
+
+def exact(prediction: Prediction, latent: Tensor | None) -> Tensor:
+    """Passes on what the encoder wants without rounding it."""
+    assert latent is not None
+    return (latent - prediction.mean) * prediction.gain * prediction.mask
+
+
+def test_the_lapped_basis_is_orthonormal() -> None:
+    flat = lapped_basis().reshape(64, -1)
+    np.testing.assert_allclose(flat @ flat.T, np.eye(64), atol=1e-12)
+
+
+@torch.inference_mode()
+def test_without_rounding_the_untrained_network_returns_its_input(network: Network) -> None:
+    planes = torch.rand(2, 1, 64, 96)
+    conditions = network.conditions(torch.tensor([100.0, 5000.0]))
+    features = network.top_down((64, 96), conditions, exact, network.bottom_up(planes, conditions))
+    inner = slice(MARGIN, -MARGIN)
+    difference = (network.render(features, conditions) - planes)[..., inner, inner]
+    assert difference.abs().max() < 1e-4
+
+
+@torch.inference_mode()
+def test_from_the_first_step_the_rate_follows_lambda(network: Network) -> None:
+    planes = torch.nn.functional.interpolate(torch.rand(1, 1, 16, 16), size=(96, 96), mode="bicubic")
+    outcomes = [evaluate_batch(network, planes, torch.tensor([lmbda])) for lmbda in (16.0, 360.0, 8192.0)]
+    nats = [sum(outcome.nats.values()).item() for outcome in outcomes]
+    errors = [outcome.squared_error.item() for outcome in outcomes]
+    assert nats == sorted(nats)
+    assert errors == sorted(errors, reverse=True)
+
+
+@torch.inference_mode()
+def test_a_map_of_one_lambda_is_that_lambda(network: Network) -> None:
+    planes = torch.rand(1, 1, 64, 64)
+    uniform = network.conditions(torch.tensor([500.0]))
+    mapped = network.conditions(torch.full((1, 2, 2), 500.0))
+    expected = network.top_down((64, 64), uniform, exact, network.bottom_up(planes, uniform))
+    actual = network.top_down((64, 64), mapped, exact, network.bottom_up(planes, mapped))
+    torch.testing.assert_close(actual, expected)
