@@ -76,8 +76,8 @@ def test_frames_are_stored_once_and_the_second_run_says_so(tmp_path: Path) -> No
 def test_a_detector_judges_what_was_read_back(tmp_path: Path) -> None:
     frames(tmp_path, 3)
     rows = ["image,defect"]
-    for number in range(60):
-        defective = number >= 40
+    for number in range(80):
+        defective = number >= 60
         write_png(tmp_path / "labelled" / f"{number}.png", surface(100 + number, defective=defective))
         rows.append(f"{number}.png,{'scratch' if defective else ''}")
     (tmp_path / "labelled" / "labels.csv").write_text("\n".join(rows))
