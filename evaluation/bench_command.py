@@ -74,9 +74,10 @@ def bench(
 
     Whether a detector still finds the defects is another question: see `inspect-compress pilot`.
     """
-    from evaluation.bench import evenly_spaced, run_bench
+    from evaluation.bench import evenly_spaced, ladder_of, run_bench
     from evaluation.image_paths import image_paths
     from inspect_compress.files import refuse_existing
+    from inspect_compress.progress import progress
 
     names = _codecs(codecs)
     chosen_anchor = _anchor(anchor, names)
@@ -86,8 +87,18 @@ def bench(
             refuse_existing(out / name, overwrite=overwrite)
     paths = evenly_spaced(image_paths(dataset, split), limit)
     ladders = dict.fromkeys(names, ladder) if ladder else {}
-    with _progress(names, ladders, len(paths)) as step:
-        result = run_bench(paths, names, ladders, anchor=chosen_anchor, step=step)
+    bar = progress(counted=True)
+    bar.disable = not bar.console.is_terminal  # a pipe or a log would get an empty line
+    with bar:
+        total = len(paths) * sum(len(ladders.get(name) or ladder_of(name)) for name in names)
+        task = bar.add_task("starting", total=total)
+        result = run_bench(
+            paths,
+            names,
+            ladders,
+            anchor=chosen_anchor,
+            step=lambda codec: bar.update(task, advance=1, description=codec),
+        )
     record = {**_origin(dataset, len(paths)), **result.to_json()}
     if out is not None:
         _write(out, record, result, overwrite=overwrite)
@@ -128,27 +139,6 @@ def _qualities(text: str | None) -> list[int]:
     except ValueError as error:
         raise ConfigError(f"--qualities {text}: must be whole numbers with commas, like 20,50,80") from error
     return sorted({check_quality(value) for value in values})
-
-
-def _progress(names: Sequence[str], ladders: dict[str, list[int]], images: int) -> Any:
-    """A context that shows a progress bar on stderr and yields the function that moves it on."""
-    from contextlib import contextmanager
-
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    from evaluation.bench import ladder_of
-
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    total = images * sum(len(ladders.get(name) or ladder_of(name)) for name in names)
-
-    @contextmanager
-    def shown() -> Any:
-        with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-            task = progress.add_task("starting", total=total)
-            yield lambda codec: progress.update(task, advance=1, description=codec)
-
-    return shown()
 
 
 def _origin(dataset: Path, images: int) -> dict[str, Any]:
@@ -212,9 +202,7 @@ def _rows_table(result: "BenchResult") -> Any:
 def _codec_table(result: "BenchResult") -> Any:
     from rich.table import Table
 
-    table = Table(
-        title=f"Against {result.anchor}", caption="Peak memory of a fresh process on the largest image"
-    )
+    table = Table(title=f"Against {result.anchor}", caption="Peak memory of a fresh process on the largest image")
     for heading in ("codec", "BD-rate %", "over PSNR dB", "added MB", "process MB"):
         table.add_column(heading, justify="left" if heading == "codec" else "right")
     for codec, memory in result.memory.items():

@@ -36,9 +36,7 @@ def _style(place: int) -> dict[str, Any]:
     return {"color": COLOURS[place % len(COLOURS)], "marker": MARKERS[place % len(MARKERS)]}
 
 
-def _panel(
-    axes: Axes, rows: Sequence[Row], styles: dict[str, dict[str, Any]], label: str, value: Any
-) -> None:
+def _panel(axes: Axes, rows: Sequence[Row], styles: dict[str, dict[str, Any]], label: str, value: Any) -> None:
     axes.set_xscale("log")
     axes.set_xlabel("bits per pixel")
     axes.set_ylabel(label)

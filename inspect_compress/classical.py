@@ -126,9 +126,7 @@ class AvifCodec:
             return bytes(imagecodecs.avif_encode(image, quality, speed=AVIF_SPEED, numthreads=1))
         chroma = "420" if image.ndim == 2 else "444"
         data = bytes(
-            imagecodecs.avif_encode(
-                _as_rgb(image), quality, speed=AVIF_SPEED, pixelformat=chroma, numthreads=1
-            )
+            imagecodecs.avif_encode(_as_rgb(image), quality, speed=AVIF_SPEED, pixelformat=chroma, numthreads=1)
         )
         return data if image.ndim == 3 else data + _AVIF_GREY_BOX
 
@@ -211,8 +209,7 @@ def _decoded(name: str, decode: Callable[..., Any], data: bytes, **options: Any)
     supported = image.dtype == np.uint8 and (image.ndim == 2 or (image.ndim == 3 and image.shape[2] == 3))
     if not supported:
         raise DamagedFileError(
-            f"not a frame: this {name} file holds {image.dtype} samples of shape {image.shape}, "
-            "not 8-bit grey or RGB"
+            f"not a frame: this {name} file holds {image.dtype} samples of shape {image.shape}, not 8-bit grey or RGB"
         )
     return image
 
