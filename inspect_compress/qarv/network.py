@@ -147,9 +147,14 @@ class Latent(nn.Module):
         self.posterior_up = nn.Linear(2 * width, width)
         self.posterior_down = nn.Linear(width, self.channels)
         self.back = nn.Linear(self.channels, width, bias=False)
+        self.context = nn.Linear(2 * self.channels, width)
+        self.scale_offset = nn.Linear(_EMBEDDING, self.channels)
         select = torch.eye(width)[first:last]
+        nn.init.normal_(self.context.weight, std=0.02)
         with torch.no_grad():
-            for layer in (self.gain, self.posterior, self.posterior_down, *self.prior):
+            self.context.weight[:_CODED] = 0
+            self.context.bias.zero_()
+            for layer in (self.gain, self.scale_offset, self.posterior, self.posterior_down, *self.prior):
                 layer.weight.zero_()
                 layer.bias.zero_()
             self.posterior.weight.copy_(select)
@@ -163,13 +168,14 @@ class Latent(nn.Module):
         log_gain = 0.5 * conditions.log_lmbda + _LOG_GAIN + self.gain(conditions.embedding)
         log_gain = Conditions.spread(log_gain, *size)
         gain = torch.exp(log_gain)
+        offset = log_gain + Conditions.spread(self.scale_offset(conditions.embedding), *size)
         even = checkerboard(size[0], size[1], f.device)
         for block, prior, mask in zip(self.blocks, self.prior, (even, ~even), strict=True):
             f = block(f, conditions)
             mean, log_scale = prior(f).chunk(2, -1)
-            prediction = Prediction(self.stride, mean, log_scale + log_gain, gain, mask)
+            prediction = Prediction(self.stride, mean, log_scale + offset, gain, mask)
             steps = exchange(prediction, None if h is None else self.wanted(f, h))
-            f = f + self.back(steps / gain)
+            f = f + self.back(steps / gain) + self.context(_strength(steps)) * mask
         return f
 
     def wanted(self, f: Tensor, h: Tensor) -> Tensor:
@@ -287,6 +293,9 @@ class Network(nn.Module):
                 first += latent.channels
 
 
+_CODED = 64
+"""Features that start as coefficients at strides 8 and 16 (at stride 32, the first 16); the others are free."""
+
 _LOG_GAIN = math.log(math.sqrt(DISTORTION_WEIGHT / 6) / _FEATURE_SCALE)
 """Minimises `ln g + λ · 8 / (12 g²)` over the gain g: the high-rate optimum of a uniform quantizer."""
 
@@ -305,6 +314,14 @@ def checkerboard(height: int, width: int, device: torch.device) -> Tensor:
 
 def _latents(stride: int, width: int, groups: tuple[int, ...]) -> nn.ModuleList:
     return nn.ModuleList([Latent(stride, width, a, b) for a, b in pairwise(groups)])
+
+
+def _strength(steps: Tensor) -> Tensor:
+    """Residuals and their magnitudes, cut at 4 steps, `(B, H, W, 2 Z)`: what tells how busy a place is.
+
+    In the features themselves a few steps of a high frequency are lost beside the mean of the block.
+    """
+    return torch.cat([steps.clamp(-4, 4), steps.abs().clamp(max=4)], dim=-1)
 
 
 def _gather(x: Tensor) -> Tensor:
@@ -327,7 +344,7 @@ def _start_haar(halve: nn.Linear, double: nn.Linear, channels: Sequence[int]) ->
     halve.weight[: 4 * len(channels)] = 0
     nn.init.normal_(double.weight, std=0.02)
     for position in range(4):
-        double.weight[position * fine : position * fine + max(64, 4 * len(channels))] = 0
+        double.weight[position * fine : position * fine + _CODED] = 0
     for k, channel in enumerate(channels):
         for band in range(4):
             for position in range(4):
