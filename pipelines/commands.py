@@ -11,9 +11,7 @@ if TYPE_CHECKING:
 
 
 def run(
-    config: Annotated[
-        Path, typer.Argument(help="The line's TOML file.", metavar="CONFIG.toml", show_default=False)
-    ],
+    config: Annotated[Path, typer.Argument(help="The line's TOML file.", metavar="CONFIG.toml", show_default=False)],
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one JSON object on standard output instead of text.")
     ] = False,
@@ -44,9 +42,7 @@ def run(
     settings = read_config(config)
     with Bars() as bars:
         result = run_line(settings, track=bars.track)
-    typer.echo(
-        json.dumps(result.to_dict(), ensure_ascii=False, allow_nan=False) if as_json else _text(result)
-    )
+    typer.echo(json.dumps(result.to_dict(), ensure_ascii=False, allow_nan=False) if as_json else _text(result))
     if result.failures:
         raise typer.Exit(1)
 

@@ -106,9 +106,7 @@ def read_config(path: Path) -> LineConfig:
         text = path.read_text(encoding="utf-8-sig")
         settings = tomllib.loads(text)
     except FileNotFoundError as error:
-        raise ConfigError(
-            f"{path}: there is no such file; examples/line.toml is one to start from"
-        ) from error
+        raise ConfigError(f"{path}: there is no such file; examples/line.toml is one to start from") from error
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror or error}") from error
     except UnicodeDecodeError as error:
@@ -127,9 +125,7 @@ def _in_words(error: ValidationError) -> str:
     first, more = problems[0], len(problems) - 1
     section, *keys = (str(part) for part in first["loc"])
     where = f"[{section}] {'.'.join(keys)}".strip()
-    return f"{where}: {_problem(first, section, is_section=not keys)}" + (
-        f" (and {more} more)" if more else ""
-    )
+    return f"{where}: {_problem(first, section, is_section=not keys)}" + (f" (and {more} more)" if more else "")
 
 
 def _problem(problem: Any, section: str, *, is_section: bool) -> str:

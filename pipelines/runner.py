@@ -152,9 +152,7 @@ class _Totals:
             yield record
 
 
-def _noted(
-    frames: Iterable[Frame], captured: dict[FrameKey, str], codec: Codec, quality: int
-) -> Iterator[Frame]:
+def _noted(frames: Iterable[Frame], captured: dict[FrameKey, str], codec: Codec, quality: int) -> Iterator[Frame]:
     """Note the key and name of each frame that passes."""
     for frame in frames:
         captured[frame_key(frame, codec, quality)] = image_name(frame)
