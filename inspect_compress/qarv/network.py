@@ -319,9 +319,10 @@ def _latents(stride: int, width: int, groups: tuple[int, ...]) -> nn.ModuleList:
 def _strength(steps: Tensor) -> Tensor:
     """Residuals and their magnitudes, cut at 4 steps, `(B, H, W, 2 Z)`: what tells how busy a place is.
 
-    In the features themselves a few steps of a high frequency are lost beside the mean of the block.
+    In the features themselves a few steps of a high frequency are lost beside the mean of the block. Scaled down,
+    so that what training does to the layer above is gentle to the features.
     """
-    return torch.cat([steps.clamp(-4, 4), steps.abs().clamp(max=4)], dim=-1)
+    return torch.cat([steps.clamp(-4, 4), steps.abs().clamp(max=4)], dim=-1) / 16
 
 
 def _gather(x: Tensor) -> Tensor:

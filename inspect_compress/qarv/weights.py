@@ -54,7 +54,7 @@ def read_weights(path: Path) -> Model:
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
     except Exception as error:  # safetensors, json and torch each raise their own for a foreign file
-        raise ConfigError(f"{path}: is not a QARV weight file: {error}") from error
+        raise ConfigError(f"{path}: is not a QARV weight file: {str(error).splitlines()[0]}") from error
     network.requires_grad_(False).eval()
     return Model(network, tables, fingerprint_of(data))
 

@@ -1,0 +1,176 @@
+"""Training as a user runs it: real processes on real files, killed and resumed."""
+
+import csv
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image as PillowImage
+
+from inspect_compress.errors import ConfigError, DatasetError
+from inspect_compress.qarv.codec import QarvCodec
+from inspect_compress.qarv.network import Block, Network, Shape
+from inspect_compress.qarv.weights import read_weights
+from inspect_compress.training.config import SourceConfig, read_config
+from inspect_compress.training.data import Crops, load_sources
+from inspect_compress.training.objective import evaluate_batch
+
+CONFIG = """
+out = "run"
+minutes = {minutes}
+crop = 64
+batch = 2
+threads = 1
+validation_images = 1
+checkpoint_minutes = 0.02
+[shape]
+width_8 = 64
+width_16 = 64
+width_32 = 64
+blocks_8 = 1
+blocks_16 = 1
+blocks_32 = 1
+[[sources]]
+name = "plates"
+licence = "none"
+path = "images"
+weight = 1
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "images").mkdir()
+    rng = np.random.default_rng(0)
+    for number in range(4):
+        plate = rng.normal(128, 4, (80, 90)).cumsum(axis=1) / 20 + 100
+        PillowImage.fromarray(plate.clip(0, 255).astype(np.uint8)).save(tmp_path / "images" / f"{number}.png")
+    return tmp_path
+
+
+def start(folder: Path, minutes: float, *options: str) -> subprocess.Popen[str]:
+    (folder / "train.toml").write_text(CONFIG.format(minutes=minutes))
+    command = ["inspect-compress", "train", "train.toml", *options]
+    return subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def steps(folder: Path) -> list[int]:
+    with (folder / "run" / "log.csv").open() as file:
+        return [int(row["step"]) for row in csv.DictReader(file)]
+
+
+def test_a_killed_run_resumes_and_ends_with_weights_that_code(folder: Path) -> None:
+    checkpoint = folder / "run" / "checkpoint.pt"
+    process = start(folder, 10)
+    deadline = time.monotonic() + 120
+    while not checkpoint.exists() and time.monotonic() < deadline and process.poll() is None:
+        time.sleep(0.2)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    reached = torch.load(checkpoint, weights_only=True)
+
+    again = start(folder, reached["minutes"] + 0.1, "--resume")
+    out, errors = again.communicate(timeout=180)
+
+    assert again.returncode == 0, errors
+    assert torch.load(checkpoint, weights_only=True)["step"] > reached["step"]
+    (weights,) = (folder / "run").glob("qarv-*.safetensors")
+    assert out.strip().endswith(weights.name)
+    assert "| plates | none | 100% |" in weights.with_suffix(".md").read_text()
+    codec = QarvCodec(read_weights(weights))
+    image = np.full((40, 50), 90, np.uint8)
+    encoded = codec.encode_and_reconstruct(image, quality=80)
+    np.testing.assert_array_equal(codec.decode(encoded.data), encoded.reconstruction)
+
+
+def test_a_finished_run_is_not_overwritten(folder: Path) -> None:
+    (folder / "run").mkdir()
+    (folder / "run" / "checkpoint.pt").write_bytes(b"precious")
+    process = start(folder, 1)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert "pass --resume" in errors
+    assert (folder / "run" / "checkpoint.pt").read_bytes() == b"precious"
+
+
+def test_training_lowers_the_loss(folder: Path) -> None:
+    sources, _ = load_sources([_source(folder)], held_out=1)
+    crops = Crops(sources, 64)
+    torch.manual_seed(0)
+    network = Network(Shape(width_8=64, width_16=64, width_32=64, blocks_8=1, blocks_16=1, blocks_32=1))
+    network.fit_scales(torch.from_numpy(crops.batch(8, np.random.default_rng(1))))
+    optimizer = torch.optim.AdamW(network.parameters(), 5e-5)
+    planes = torch.from_numpy(crops.batch(4, np.random.default_rng(2)))
+    lmbda = torch.tensor([50.0, 200.0, 800.0, 3200.0])
+    losses = []
+    for _ in range(12):
+        outcome = evaluate_batch(network, planes, lmbda)
+        optimizer.zero_grad()
+        outcome.loss.backward()
+        optimizer.step()
+        losses.append(outcome.loss.item())
+    assert np.mean(losses[-3:]) < 0.97 * np.mean(losses[:3])
+
+
+def test_bfloat16_blocks_give_nearly_the_same_loss(folder: Path) -> None:
+    """What a GPU does; bfloat16 is the same arithmetic on the CPU."""
+    sources, _ = load_sources([_source(folder)], held_out=1)
+    planes = torch.from_numpy(Crops(sources, 64).batch(2, np.random.default_rng(0)))
+    network = Network()
+    for block in (module for module in network.modules() if isinstance(module, Block)):
+        torch.nn.init.normal_(block.down.weight, std=0.01)
+    losses = []
+    for low_precision in (False, True):
+        for block in (module for module in network.modules() if isinstance(module, Block)):
+            block.in_bfloat16 = low_precision
+        torch.manual_seed(0)
+        losses.append(evaluate_batch(network, planes, torch.tensor([100.0, 1000.0])).loss.item())
+    assert losses[0] != losses[1]
+    assert losses[1] == pytest.approx(losses[0], rel=0.02)
+
+
+def test_the_same_seed_gives_the_same_crops(folder: Path) -> None:
+    sources, held_out = load_sources([_source(folder)], held_out=1)
+    assert len(sources[0].images) == 3
+    assert len(held_out) == 1
+    crops = Crops(sources, 64)
+    one, same, other = (crops.batch(3, np.random.default_rng(seed)) for seed in (5, 5, 6))
+    np.testing.assert_array_equal(one, same)
+    assert not np.array_equal(one, other)
+    assert one.shape == (3, 1, 64, 64)
+
+
+def test_only_training_rows_of_labels_are_used(folder: Path) -> None:
+    rows = ["image,defect,split", "images/0.png,,train", "images/1.png,,test", "images/2.png,,train"]
+    (folder / "labels.csv").write_text("\n".join(rows) + "\n")
+    sources, held_out = load_sources([_source(folder, "labels.csv")], held_out=1)
+    assert len(sources[0].images) + len(held_out) == 2
+    (folder / "labels.csv").write_text("image,split\nimages/0.png,test\n")
+    with pytest.raises(DatasetError, match="no rows of split `train`"):
+        load_sources([_source(folder, "labels.csv")], held_out=1)
+
+
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        ("minutes = 1", "minutes = 0"),
+        ("crop = 64", "crop = 65"),
+        ("batch = 2", "bach = 2"),
+        ("weight = 1", "weight = -1"),
+        ('out = "run"', "out = "),
+    ],
+)
+def test_a_bad_setting_is_named(folder: Path, change: str, complaint: str) -> None:
+    file = folder / "train.toml"
+    file.write_text(CONFIG.format(minutes=1).replace(change, complaint))
+    with pytest.raises(ConfigError, match=r"train\.toml: "):
+        read_config(file)
+
+
+def _source(folder: Path, path: str = "images") -> SourceConfig:
+    return SourceConfig(path=folder / path, weight=1, name="plates", licence="none")
