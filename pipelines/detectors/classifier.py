@@ -68,16 +68,20 @@ class DefectClassifier:
         """One float64 in 0 to 1 per image. Raises DetectorError before `fit`."""
         if not self._fitted:
             raise DetectorError("the classifier is not trained; call fit before score")
-        return np.array([self._score_one(image) for image in images], np.float64)
-
-    def _score_one(self, image: Image) -> float:
-        whole, local = _described(image)
+        if len(images) == 0:
+            return np.zeros(0)
+        summaries, fisher_vectors = zip(*(self._encoded(image) for image in images), strict=True)
+        whole, local = np.stack(summaries), np.stack(fisher_vectors)
         votes = (
-            self._trees.predict_proba(whole[None])[0, 1],
-            _squashed(self._summary_machine.decision_function(signed_roots(whole[None]))[0]),
-            _squashed(self._fisher_machine.decision_function(self._encoder.encode(local)[None])[0]),
+            self._trees.predict_proba(whole)[:, 1],
+            _squashed(self._summary_machine.decision_function(signed_roots(whole))),
+            _squashed(self._fisher_machine.decision_function(local)),
         )
-        return float(np.mean(votes))
+        return np.mean(votes, axis=0)
+
+    def _encoded(self, image: Image) -> tuple[Floats, Scores]:
+        whole, local = _described(image)
+        return whole, self._encoder.encode(local)
 
 
 def _described(image: Image) -> tuple[Floats, Floats]:
@@ -85,5 +89,5 @@ def _described(image: Image) -> tuple[Floats, Floats]:
     return summary(responses), local_descriptors(responses)
 
 
-def _squashed(margin: float) -> float:
-    return 1 / (1 + math.exp(-MARGIN_SLOPE * margin))
+def _squashed(margins: Scores) -> Scores:
+    return 1 / (1 + np.exp(-MARGIN_SLOPE * margins))

@@ -4,11 +4,13 @@ Source: Sánchez, Perronnin, Mensink and Verbeek, "Image Classification with the
 with its power and L2 normalisation.
 """
 
+import warnings
 from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.decomposition import PCA
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.mixture import GaussianMixture
 from sklearn.preprocessing import StandardScaler
 
@@ -17,7 +19,7 @@ from pipelines.detectors.features import Floats
 DIMENSIONS, COMPONENTS = 24, 32
 SAMPLES = 30_000
 """Descriptors, over all images, that the mixture is fitted to."""
-VARIANCE_FLOOR = 1e-3
+ROUNDS, VARIANCE_FLOOR = 30, 1e-3
 
 
 class FisherEncoder:
@@ -32,8 +34,11 @@ class FisherEncoder:
         scaled = self._scaler.transform(sample)
         self._pca = PCA(DIMENSIONS, random_state=seed).fit(scaled)
         self._mixture = GaussianMixture(
-            COMPONENTS, covariance_type="diag", max_iter=100, reg_covar=VARIANCE_FLOOR, random_state=seed
-        ).fit(self._pca.transform(scaled))
+            COMPONENTS, covariance_type="diag", max_iter=ROUNDS, reg_covar=VARIANCE_FLOOR, random_state=seed
+        )
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)  # a vocabulary need not be the best one
+            self._mixture.fit(self._pca.transform(scaled))
         return self
 
     def encode(self, descriptors: Floats) -> NDArray[np.float64]:
