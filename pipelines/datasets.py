@@ -104,7 +104,7 @@ def split_dataset(dataset: Dataset, *, seed: int = 0) -> Dataset:
         )
     elif "train" not in given or "test" not in given:
         missing = " and ".join(name for name in ("train", "test") if name not in given)
-        raise DatasetError(f"{dataset.root}: no frame is in split {missing}; give both or no splits")
+        raise DatasetError(f"{dataset.root}: no frame is in split {missing}; give train and test, or none")
     elif "calibration" not in given:
         dataset = replace(dataset, items=_carve_calibration(dataset.items, seed))
     _check_sizes(dataset)
@@ -119,9 +119,7 @@ def _read_csv(path: Path) -> Dataset:
     columns = set(rows[0][1])
     if "image" not in columns or not columns & {"defect", "defect_probability"}:
         missing = "image" if "image" not in columns else "defect (or defect_probability)"
-        raise DatasetError(
-            f"{path}: has no column {missing}; the header is image,defect[,mask][,split][,group]"
-        )
+        raise DatasetError(f"{path}: has no column {missing}; the header is image,defect[,mask][,split][,group]")
     items = (_csv_item(path, number, row) for number, row in rows)
     return _checked(path.parent, items, path)
 
