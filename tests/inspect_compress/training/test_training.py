@@ -4,6 +4,7 @@ import csv
 import os
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -55,7 +56,7 @@ def folder(tmp_path: Path) -> Path:
 
 def start(folder: Path, minutes: float, *options: str) -> subprocess.Popen[str]:
     (folder / "train.toml").write_text(CONFIG.format(minutes=minutes))
-    command = ["inspect-compress", "train", "train.toml", *options]
+    command = [str(Path(sys.executable).with_name("inspect-compress")), "train", "train.toml", *options]
     return subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
