@@ -145,7 +145,7 @@ class _Reading:
         return steps
 
 
-def _rows(prediction: Prediction) -> NDArray[np.int64]:
+def _rows(prediction: Prediction) -> Rows:
     where = prediction.mask[0, :, :, 0]
     return scale_index(prediction.log_scale[:, where]).numpy().ravel()
 

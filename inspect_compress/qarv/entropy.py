@@ -5,6 +5,7 @@ coded row by row, so that a batch is a few dozen library calls. A symbol outside
 """
 
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import Any
 
 import constriction
@@ -13,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inspect_compress.errors import OutOfStepError
+from inspect_compress.qarv.network import SCALE_STEPS
 from inspect_compress.qarv.tables import TOTAL, radius
 
 SYMBOL_LIMIT = (1 << 23) - 1
@@ -22,7 +24,7 @@ _ESCAPE_BASE = 1 << 12
 _ESCAPE_MODEL = constriction.stream.model.Uniform(_ESCAPE_BASE)
 
 Symbols = NDArray[np.int32]
-Rows = NDArray[np.int64]
+Rows = NDArray[np.uint8]
 
 
 class Models:
@@ -48,7 +50,7 @@ class LevelWriter:
         self.crc = 0
 
     def put(self, symbols: Symbols, rows: Rows) -> None:
-        """Add a batch: int32 symbols, `(N,)`, at most SYMBOL_LIMIT, and their rows, int64, `(N,)`."""
+        """Add a batch: int32 symbols, `(N,)`, at most SYMBOL_LIMIT, and their rows, uint8, `(N,)`."""
         self.crc = google_crc32c.extend(self.crc, symbols.astype("<i4").tobytes())
         escaped = np.zeros(len(symbols), bool)
         for row, where in _groups(rows):
@@ -96,12 +98,11 @@ class LevelReader:
 
 def _groups(rows: Rows) -> Iterator[tuple[int, NDArray[np.int64]]]:
     """Each row that occurs, ascending, with the positions where it does, ascending."""
-    if not len(rows):
-        return
     order = np.argsort(rows, kind="stable")
-    present, starts = np.unique(rows[order], return_index=True)
-    for row, start, end in zip(present.tolist(), starts, [*starts[1:], len(rows)], strict=True):
-        yield row, order[start:end]
+    ends = np.cumsum(np.bincount(rows, minlength=SCALE_STEPS)).tolist()
+    for row, (start, end) in enumerate(pairwise([0, *ends])):
+        if start < end:
+            yield row, order[start:end]
 
 
 def _zigzag(values: Symbols) -> NDArray[np.int64]:

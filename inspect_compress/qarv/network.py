@@ -184,6 +184,37 @@ class Latent(nn.Module):
         return self.posterior(h) + self.posterior_down(F.relu(self.posterior_up(both)))
 
 
+class Enter(nn.Module):
+    """The lapped analysis: planes `(B, 1, H, W)` to features `(B, H/8, W/8, C)`, each from 16×16 samples."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(width, 1, SUPPORT, SUPPORT) * 0.02)
+        self.bias = nn.Parameter(torch.zeros(width))
+
+    def forward(self, planes: Tensor) -> Tensor:
+        padded = F.pad(planes[:, 0], (MARGIN,) * 4)
+        patches = padded.unfold(1, SUPPORT, BLOCK).unfold(2, SUPPORT, BLOCK)
+        return F.linear(patches.flatten(3), self.weight.flatten(1), self.bias)
+
+
+class Leave(nn.Module):
+    """The lapped synthesis, the transpose of `Enter`: a 1×1 layer, and its 16×16 patches overlapped and added."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(width, 1, SUPPORT, SUPPORT))
+        self.bias = nn.Parameter(torch.zeros(1))
+
+    def forward(self, f: Tensor) -> Tensor:
+        b, h, w, _ = f.shape
+        patches = F.linear(f, self.weight.flatten(1).T).view(b, h, w, 2, BLOCK, 2, BLOCK)
+        rows = _overlap(patches[:, :, :, 0], patches[:, :, :, 1], dim=1)
+        both = _overlap(rows[:, :, :, :, 0], rows[:, :, :, :, 1], dim=2)
+        planes = both.permute(0, 1, 3, 2, 4).reshape(b, 1, (h + 1) * BLOCK, (w + 1) * BLOCK)
+        return planes[..., MARGIN:-MARGIN, MARGIN:-MARGIN] + self.bias
+
+
 class Network(nn.Module):
     """The whole network. Planes are `(B, 1, H, W)`, H and W multiples of 32, samples in about [0, 1]."""
 
@@ -194,7 +225,7 @@ class Network(nn.Module):
             nn.Linear(_EMBEDDING, _EMBEDDING), nn.GELU(), nn.Linear(_EMBEDDING, _EMBEDDING), nn.GELU()
         )
         # bottom-up
-        self.enter = nn.Conv2d(1, s.width_8, SUPPORT, BLOCK, padding=MARGIN)
+        self.enter = Enter(s.width_8)
         self.up_8 = nn.ModuleList([Block(s.width_8) for _ in range(s.blocks_8)])
         self.halve_16 = nn.Linear(4 * s.width_8, s.width_16)
         self.up_16 = nn.ModuleList([Block(s.width_16) for _ in range(s.blocks_16)])
@@ -208,7 +239,7 @@ class Network(nn.Module):
         self.double_8 = nn.Linear(s.width_16, 4 * s.width_8)
         self.latents_8 = _latents(8, s.width_8, s.groups_8)
         self.out = nn.ModuleList([Block(s.width_8) for _ in range(s.out_blocks)])
-        self.leave = nn.ConvTranspose2d(s.width_8, 1, SUPPORT, BLOCK, padding=MARGIN)
+        self.leave = Leave(s.width_8)
         self._start_as_classical_codec()
 
     def conditions(self, lmbda: Tensor) -> Conditions:
@@ -222,7 +253,7 @@ class Network(nn.Module):
 
     def bottom_up(self, planes: Tensor, conditions: Conditions) -> tuple[Tensor, Tensor, Tensor]:
         """The encoder's features at strides 32, 16 and 8."""
-        h8 = self.enter(planes - 0.5).permute(0, 2, 3, 1).contiguous()
+        h8 = self.enter(planes - 0.5)
         for block in self.up_8:
             h8 = block(h8, conditions)
         h16 = self.halve_16(_gather(h8))
@@ -261,17 +292,15 @@ class Network(nn.Module):
         """The planes `(B, 1, H, W)` that the features of stride 8 stand for."""
         for block in self.out:
             f = block(f, conditions)
-        return self.leave(f.permute(0, 3, 1, 2)) + 0.5
+        return self.leave(f) + 0.5
 
     @torch.no_grad()
     def _start_as_classical_codec(self) -> None:
         basis = torch.tensor(lapped_basis(), dtype=torch.float32)[:, None]
         self.enter.weight[: len(basis)] = basis * _FEATURE_SCALE
-        self.enter.weight[len(basis) :] *= 0.3
-        self.leave.weight.zero_()
         self.leave.weight[: len(basis)] = basis / _FEATURE_SCALE
-        for layer in (self.enter, self.leave, self.halve_16, self.halve_32, self.double_16, self.double_8):
-            nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
+        for layer in (self.halve_16, self.halve_32, self.double_16, self.double_8):
+            nn.init.zeros_(layer.bias)
         _start_haar(self.halve_16, self.double_8, range(_LOWEST_8))
         _start_haar(self.halve_32, self.double_16, _LOWEST_16)
 
@@ -323,6 +352,12 @@ def _strength(steps: Tensor) -> Tensor:
     so that what training does to the layer above is gentle to the features.
     """
     return torch.cat([steps.clamp(-4, 4), steps.abs().clamp(max=4)], dim=-1) / 16
+
+
+def _overlap(first: Tensor, second: Tensor, dim: int) -> Tensor:
+    """Add two halves of which the second lies one step further along `dim`."""
+    empty = torch.zeros_like(first.narrow(dim, 0, 1))
+    return torch.cat([first, empty], dim) + torch.cat([empty, second], dim)
 
 
 def _gather(x: Tensor) -> Tensor:

@@ -18,9 +18,9 @@ _LEAST_RADIUS = 16
 
 
 def scale_index(log_scale: Tensor) -> Tensor:
-    """The row of the tables for the logarithm of a scale in steps: int64, 0 to 63, same shape."""
+    """The row of the tables for the logarithm of a scale in steps: uint8, 0 to 63, same shape."""
     index = torch.round((log_scale - LOG_SCALE_MIN) / LOG_SCALE_STEP)
-    return torch.nan_to_num(index).clamp(0, SCALE_STEPS - 1).long()
+    return torch.nan_to_num(index).clamp(0, SCALE_STEPS - 1).to(torch.uint8)
 
 
 def radius(index: int) -> int:

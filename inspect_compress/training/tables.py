@@ -23,7 +23,7 @@ class _Counter:
     def __init__(self) -> None:
         self.counts = [np.zeros(2 * radius(row) + 2) for row in range(SCALE_STEPS)]
 
-    def put(self, symbols: NDArray[np.int32], rows: NDArray[np.int64]) -> None:
+    def put(self, symbols: NDArray[np.int32], rows: NDArray[np.uint8]) -> None:
         for row in np.unique(rows):
             r = radius(row)
             seen = symbols[rows == row]

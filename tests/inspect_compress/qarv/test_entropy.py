@@ -24,10 +24,10 @@ def test_symbols_come_back(batches: list[list[tuple[int, int]]]) -> None:
     arrays = [np.array(b, np.int64).reshape(-1, 2) for b in batches]
     writer = LevelWriter(MODELS)
     for pairs in arrays:
-        writer.put(pairs[:, 0].astype(np.int32), pairs[:, 1])
+        writer.put(pairs[:, 0].astype(np.int32), pairs[:, 1].astype(np.uint8))
     reader = LevelReader(MODELS, writer.finish())
     for pairs in arrays:
-        np.testing.assert_array_equal(reader.get(pairs[:, 1]), pairs[:, 0])
+        np.testing.assert_array_equal(reader.get(pairs[:, 1].astype(np.uint8)), pairs[:, 0])
     assert reader.crc == writer.crc
 
 
@@ -36,7 +36,7 @@ def test_symbols_come_back(batches: list[list[tuple[int, int]]]) -> None:
 def test_any_bytes_end_in_symbols_or_in_an_error(data: bytes, rows: list[int]) -> None:
     reader = LevelReader(MODELS, data[: len(data) // 4 * 4])
     with contextlib.suppress(OutOfStepError):
-        assert len(reader.get(np.array(rows, np.int64))) == len(rows)
+        assert len(reader.get(np.array(rows, np.uint8))) == len(rows)
 
 
 @pytest.mark.parametrize("row", range(0, SCALE_STEPS, 9))
@@ -49,7 +49,7 @@ def test_tables_are_whole(row: int) -> None:
 
 def test_cost_is_near_the_entropy() -> None:
     rng = np.random.default_rng(0)
-    rows = rng.integers(20, 40, 20_000)
+    rows = rng.integers(20, 40, 20_000, dtype=np.uint8)
     scale = 0.1 * (800 / 0.1) ** (rows / 63)
     symbols = np.rint(rng.normal(0, scale)).astype(np.int32)
     writer = LevelWriter(MODELS)
@@ -66,7 +66,7 @@ def test_vector() -> None:
         frequencies = counts * (TOTAL // (counts.sum() + 1))
         tables.append(np.append(frequencies, TOTAL - frequencies.sum()).astype(np.int32))
     symbols = np.array([0, 1, -1, 5, -17, 40, 0, 0, 3, -1000, 123456], np.int32)
-    rows = np.array([0, 0, 0, 3, 3, 20, 20, 63, 63, 0, 1])
+    rows = np.array([0, 0, 0, 3, 3, 20, 20, 63, 63, 0, 1], np.uint8)
     writer = LevelWriter(Models(tables))
     writer.put(symbols, rows)
     assert (writer.crc, writer.finish().hex()) == VECTOR
