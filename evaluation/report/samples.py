@@ -49,21 +49,22 @@ def take_samples(
 ) -> list[Sample]:
     """Cut samples out of the frames that the detector found on the originals with the least to spare."""
     codecs = {name: load_codec(name) for name in results["codec"].unique()}
+    score = f"score_{detector}"
     samples = []
-    for row in _closest_calls(originals, f"score_{detector}", threshold).itertuples():
-        image = read_image(Path(row.image))
-        box = _box(image, Path(row.mask) if row.mask else None)
-        scores = results[results["frame_id"] == row.frame_id].set_index(["codec", "quality"])
+    for row in _closest_calls(originals, score, threshold).to_dict("records"):
+        image = read_image(Path(row["image"]))
+        box = _box(image, Path(row["mask"]) if row["mask"] else None)
+        scores = results[results["frame_id"] == row["frame_id"]].set_index(["codec", "quality"])
         crops = []
-        for record in archive.frames(where=pc.field("frame_id") == row.frame_id):
-            decoded = codecs[record.codec].decode(record.payload)
+        for record in archive.frames(where=pc.field("frame_id") == row["frame_id"]):
             own = scores.loc[(record.codec, record.quality)]
-            found = bool(own[f"score_{detector}"] >= threshold)
-            crops.append(Crop(record.codec, record.quality, float(own["bpp"]), found, _png(decoded, box)))
-        order = list(codecs)
-        crops.sort(key=lambda crop: (order.index(crop.codec), -crop.quality))
-        found = bool(getattr(row, f"score_{detector}") >= threshold)
-        samples.append(Sample(row.frame_id, row.defect, found, _png(image, box), tuple(crops)))
+            decoded = _png(codecs[record.codec].decode(record.payload), box)
+            crops.append(
+                Crop(record.codec, record.quality, float(own["bpp"]), bool(own[score] >= threshold), decoded)
+            )
+        crops.sort(key=lambda crop: (list(codecs).index(crop.codec), -crop.quality))
+        found = bool(row[score] >= threshold)
+        samples.append(Sample(row["frame_id"], row["defect"], found, _png(image, box), tuple(crops)))
     return samples
 
 
