@@ -9,13 +9,12 @@ false_alarm_margin = 0.05          # the largest rise of the false-alarm rate th
 seed = 0
 """
 
-import tomllib
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, Field
 
-from inspect_compress.errors import ConfigError
+from inspect_compress.settings import Settings, read_settings
 
 
 def _distinct(values: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -29,10 +28,8 @@ Qualities = Annotated[tuple[Annotated[int, Field(ge=1, le=100)], ...], Field(min
 Share = Annotated[float, Field(gt=0, lt=1)]
 
 
-class PilotConfig(BaseModel):
+class PilotConfig(Settings):
     """What is swept, how thresholds are fixed, and which losses are acceptable."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     codecs: Names = ("qarv", "jpeg", "jpeg2000", "jxl")
     qualities: Qualities = (10, 30, 50, 70, 90)
@@ -45,13 +42,4 @@ class PilotConfig(BaseModel):
 
 def read_pilot_config(path: Path) -> PilotConfig:
     """Read the settings. Raises ConfigError that names the file and the setting."""
-    try:
-        return PilotConfig(**tomllib.loads(path.read_text(encoding="utf-8")))
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be read: {error.strerror or error}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: is not TOML: {error}") from error
-    except ValidationError as error:
-        first = error.errors()[0]
-        setting = ".".join(str(part) for part in first["loc"])
-        raise ConfigError(f"{path}: {setting}: {first['msg']}") from error
+    return read_settings(path, PilotConfig)

@@ -3,23 +3,14 @@
 Paths in the file are relative to the file, so that a line's folder can be moved or mounted elsewhere.
 """
 
-import tomllib
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    ValidationError,
-    ValidationInfo,
-)
+from pydantic import AfterValidator, ConfigDict, Field, ValidationInfo
 
 from inspect_compress.codecs import codec_names
-from inspect_compress.errors import ConfigError
+from inspect_compress.settings import FilePath, Settings, beside_the_file, read_settings
 from pipelines.detectors import detector_names
 from pipelines.sources import source_names
 
@@ -33,29 +24,16 @@ def _one_of(names: Callable[[], list[str]]) -> AfterValidator:
     return AfterValidator(check)
 
 
-def _beside_the_file(path: Path, info: ValidationInfo) -> Path:
-    return info.context["folder"] / path.expanduser() if info.context else path
-
-
 def _uri_beside_the_file(uri: str, info: ValidationInfo) -> str:
     if not uri:
         raise ValueError("is empty; name a folder or a URI")
-    return uri if "://" in uri else str(_beside_the_file(Path(uri), info))
+    return uri if "://" in uri else str(beside_the_file(Path(uri), info))
 
 
-def _text_to_path(value: Any) -> Any:
-    if value == "":
-        raise ValueError("is empty; name a file or folder")
-    return Path(value) if isinstance(value, str) else value
+class Section(Settings):
+    """One table of the file, whose values must have their types: `"60"` is not 60."""
 
-
-FilePath = Annotated[Path, BeforeValidator(_text_to_path), AfterValidator(_beside_the_file)]
-
-
-class Section(BaseModel):
-    """One table of the file: unknown keys and wrong types are errors."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    model_config = ConfigDict(strict=True)
 
 
 class SourceConfig(Section):
@@ -101,54 +79,4 @@ class LineConfig(Section):
 
 def read_config(path: Path) -> LineConfig:
     """Read a configuration. Raises ConfigError that names the file and the key, and says what to do."""
-    path = Path(path)
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-        settings = tomllib.loads(text)
-    except FileNotFoundError as error:
-        raise ConfigError(f"{path}: there is no such file; examples/line.toml is one to start from") from error
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be read: {error.strerror or error}") from error
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"{path}: is not UTF-8 text; save it as UTF-8") from error
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"{path}: is not valid TOML: {error}") from error
-    try:
-        return LineConfig.model_validate(settings, context={"folder": path.resolve().parent})
-    except ValidationError as error:
-        raise ConfigError(f"{path}: {_in_words(error)}") from error
-
-
-def _in_words(error: ValidationError) -> str:
-    """The first problem as `[section] key: what is wrong`, and how many more there are."""
-    problems = error.errors(include_url=False)
-    first, more = problems[0], len(problems) - 1
-    section, *keys = (str(part) for part in first["loc"])
-    where = f"[{section}] {'.'.join(keys)}".strip()
-    return f"{where}: {_problem(first, section, is_section=not keys)}" + (f" (and {more} more)" if more else "")
-
-
-def _problem(problem: Any, section: str, *, is_section: bool) -> str:
-    kind, context = problem["type"], problem.get("ctx", {})
-    if kind == "missing":
-        return "is missing; add it"
-    if kind == "extra_forbidden":
-        known = ", ".join(_known_keys("" if is_section else section))
-        return f"is not known; known {'sections' if is_section else 'keys'}: {known}"
-    if kind in ("model_type", "model_attributes_type"):
-        return f"is not a section; write [{section}] on a line of its own and its keys below it"
-    if kind == "value_error":
-        return str(context["error"])
-    message = problem["msg"]
-    return f"{message[:1].lower()}{message[1:]}, but is {problem['input']!r}"
-
-
-def _known_keys(section: str) -> list[str]:
-    models: dict[str, type[Section]] = {
-        "": LineConfig,
-        "source": SourceConfig,
-        "compress": CompressConfig,
-        "archive": ArchiveConfig,
-        "detect": DetectConfig,
-    }
-    return list(models[section].model_fields)
+    return read_settings(path, LineConfig)

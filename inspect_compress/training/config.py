@@ -1,22 +1,17 @@
 """The settings of a training run, as a TOML file states them."""
 
-import tomllib
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field
 
-from inspect_compress.errors import ConfigError
 from inspect_compress.qarv.network import Shape
+from inspect_compress.settings import FilePath, Settings, read_settings
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-
-
-class SourceConfig(_Section):
+class SourceConfig(Settings):
     """One folder of images, or a labels.csv of which the rows of split `train` are used."""
 
-    path: Path
+    path: FilePath
     weight: float = Field(gt=0)
     """Share of the crops that come from here, relative to the other sources."""
     name: str
@@ -24,8 +19,8 @@ class SourceConfig(_Section):
     """Both are written into the model card."""
 
 
-class TrainConfig(_Section):
-    out: Path
+class TrainConfig(Settings):
+    out: FilePath
     """Folder for checkpoints, log and card."""
     minutes: float = Field(gt=0)
     """The schedule is laid over this time and finishes cleanly at its end."""
@@ -49,19 +44,5 @@ class TrainConfig(_Section):
 
 
 def read_config(path: Path) -> TrainConfig:
-    """Read a training TOML; relative paths in it are relative to its folder. Raises ConfigError."""
-    try:
-        values = tomllib.loads(path.read_text("utf-8"))
-        config = TrainConfig.model_validate(values)
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"{path}: is not valid TOML: {error}") from error
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise ConfigError(f"{path}: {where}: {first['msg'].lower()}") from error
-    for source in config.sources:
-        source.path = path.parent / source.path
-    config.out = path.parent / config.out
-    return config
+    """Read a training TOML. Raises ConfigError that names the file and the key."""
+    return read_settings(path, TrainConfig)
