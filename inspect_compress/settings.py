@@ -61,6 +61,8 @@ def _in_words(error: ValidationError, model: type[BaseModel]) -> str:
     *sections, key = (str(part) for part in first["loc"])
     is_section = isinstance(first["input"], dict) or _table_at(model, first["loc"]) is not None
     where = f"[{'.'.join([*sections, key])}]" if is_section else f"[{'.'.join(sections)}] {key}" if sections else key
+    if key.isdigit():
+        where = f"{'.'.join(sections)}, item {int(key) + 1}"
     return f"{where}: {_problem(first, model)}" + (f" (and {more} more)" if more else "")
 
 
