@@ -88,7 +88,6 @@ def bench(
     paths = evenly_spaced(image_paths(dataset, split), limit)
     ladders = dict.fromkeys(names, ladder) if ladder else {}
     bar = progress(counted=True)
-    bar.disable = not bar.console.is_terminal  # a pipe or a log would get an empty line
     with bar:
         total = len(paths) * sum(len(ladders.get(name) or ladder_of(name)) for name in names)
         task = bar.add_task("starting", total=total)

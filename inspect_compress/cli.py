@@ -5,6 +5,7 @@ Its module is imported at every start, so commands import what is heavy inside t
 """
 
 import sys
+import warnings
 from importlib.metadata import entry_points
 
 import typer
@@ -17,6 +18,7 @@ GROUP = "inspect_compress.commands"
 
 def main() -> None:
     """Run the command line. Exit status: 0 done, 1 something failed, 2 the call was not understood."""
+    warnings.filterwarnings("ignore", module=r"PIL\.")  # what it warns of is refused with an error of ours
     try:
         build_app()()
     except InspectCompressError as error:

@@ -12,10 +12,16 @@ from rich.progress import (
 
 
 def progress(*, counted: bool = False) -> Progress:
-    """A bar with the time gone and left; `counted` adds how many of how many are done."""
+    """A bar with the time gone and left; `counted` adds how many of how many are done. Nothing in a pipe or log."""
+    console = Console(stderr=True)
     columns = [TextColumn("{task.description}"), BarColumn()]
     if counted:
         columns.append(MofNCompleteColumn())
     return Progress(
-        *columns, TimeElapsedColumn(), TimeRemainingColumn(), console=Console(stderr=True), transient=True
+        *columns,
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
     )
