@@ -46,7 +46,6 @@ def pilot(
     decodes the same test frames, and the detectors score them. **report.html** shows what became of recall
     and false alarms, and says which rate is safe; **summary.json** and **results.parquet** hold the figures.
     """
-    from evaluation.pilot import run_pilot
     from evaluation.pilot_config import PilotConfig, read_pilot_config
     from inspect_compress.files import refuse_existing
     from inspect_compress.progress import progress
@@ -54,6 +53,8 @@ def pilot(
     settings = read_pilot_config(config) if config else PilotConfig()
     if out.is_file() or (out.is_dir() and any(out.iterdir())):
         refuse_existing(out, overwrite=overwrite)
+    from evaluation.pilot import run_pilot  # slow to import, so only once the settings are known to be right
+
     with progress() as bar:
         labels = {"train": "training detectors", "measure": "encoding, storing, decoding, detecting"}
         tasks = {phase: bar.add_task(label, total=None, start=False) for phase, label in labels.items()}

@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from itertools import islice
+from functools import cache
+from itertools import count, islice
 from typing import NamedTuple
 
 import numpy as np
@@ -94,16 +95,18 @@ def sweep(dataset: Dataset, config: PilotConfig, archive: Archive, *, step: Step
     for item in items:  # an image that cannot be read is better met before the training than after it
         read_image(item.image)
     detectors, left_out = train_detectors(dataset, config, step=step)
-    total, done = len(items) * len(settings), 0
+    steps, total = count(1), len(items) * len(settings)
+
+    def stepped() -> None:
+        step("measure", next(steps), total)
+
     originals: list[dict[str, object]] = []
     results: list[dict[str, object]] = []
     for chunk in _chunks(_read_originals(dataset, items), CHUNK_FRAMES):
         rows = [_original_row(frame) for frame in chunk]
         originals += _score_rows(rows, [frame.image for frame in chunk], detectors)
         for setting in settings:
-            results += _measure(chunk, setting, archive, detectors)
-            done += len(chunk)
-            step("measure", done, total)
+            results += _measure(chunk, setting, archive, detectors, stepped)
     return Sweep(
         pd.DataFrame(originals),
         pd.DataFrame(results),
@@ -116,13 +119,13 @@ def train_detectors(
     dataset: Dataset, config: PilotConfig, *, step: Step
 ) -> tuple[list[TrainedDetector], tuple[str, ...]]:
     """Train and calibrate on the originals; also name the detectors left out for want of defective frames."""
+    untrained = {name: load_detector(name) for name in config.detectors}
     train, train_labels = _images_of(dataset, "train")
     calibration, calibration_labels = _images_of(dataset, "calibration")
     trained: list[TrainedDetector] = []
     left_out: list[str] = []
-    for done, name in enumerate(config.detectors):
+    for done, (name, detector) in enumerate(untrained.items()):
         step("train", done, len(config.detectors))
-        detector = load_detector(name)
         if detector.needs_defects and train_labels.sum() < MIN_TRAIN_DEFECTIVE:
             left_out.append(name)
             continue
@@ -164,20 +167,36 @@ def _chunks(frames: Iterator[_Original], size: int) -> Iterator[list[_Original]]
 
 
 def _measure(
-    chunk: Sequence[_Original], setting: _Setting, archive: Archive, detectors: Sequence[TrainedDetector]
+    chunk: Sequence[_Original],
+    setting: _Setting,
+    archive: Archive,
+    detectors: Sequence[TrainedDetector],
+    stepped: Callable[[], None],
 ) -> list[dict[str, object]]:
-    """Encode a chunk, store it, and measure what the archive gives back."""
+    """Encode a chunk, store it, and measure what the archive gives back; `stepped` is called per frame.
+
+    Decoding is cached by the bytes, as each payload is decoded before it is stored, to state its PSNR in the
+    archive, and again when it was read back.
+    """
+    decode = cache(setting.codec.decode)
     with ThreadPoolExecutor(WORKERS) as pool:
-        archive.append(pool.map(lambda frame: _encode(frame, setting), chunk))
+        encoded = pool.map(lambda frame: _encode(frame, setting, decode), chunk)
+        archive.append(_counted(encoded, stepped))
         stored = _read_back(archive, setting, [frame.frame_id for frame in chunk])
-        decoded = list(pool.map(lambda record: setting.codec.decode(record.payload), stored))
+        decoded = list(pool.map(lambda record: decode(record.payload), stored))
     rows = [_result_row(*triple) for triple in zip(chunk, stored, decoded, strict=True)]
     return _score_rows(rows, decoded, detectors)
 
 
-def _encode(frame: _Original, setting: _Setting) -> ArchivedFrame:
+def _counted(records: Iterable[ArchivedFrame], stepped: Callable[[], None]) -> Iterator[ArchivedFrame]:
+    for record in records:
+        yield record
+        stepped()
+
+
+def _encode(frame: _Original, setting: _Setting, decode: Callable[[bytes], Image]) -> ArchivedFrame:
     payload = setting.codec.encode(frame.image, quality=setting.quality)
-    fidelity = psnr(frame.image, setting.codec.decode(payload))
+    fidelity = psnr(frame.image, decode(payload))
     return ArchivedFrame(
         frame_id=frame.frame_id,
         captured_at=frame.captured_at,
@@ -243,8 +262,11 @@ def _frame_columns(frame: _Original) -> dict[str, object]:
 def _score_rows(
     rows: list[dict[str, object]], images: Sequence[Image], detectors: Sequence[TrainedDetector]
 ) -> list[dict[str, object]]:
-    for trained in detectors:
-        for row, score in zip(rows, _scores(trained.name, trained.detector, images), strict=True):
+    """Add each detector's scores to the rows; the detectors work side by side, each in a thread of its own."""
+    with ThreadPoolExecutor(len(detectors)) as pool:
+        columns = list(pool.map(lambda trained: _scores(trained.name, trained.detector, images), detectors))
+    for trained, scores in zip(detectors, columns, strict=True):
+        for row, score in zip(rows, scores, strict=True):
             row[f"score_{trained.name}"] = float(score)
     return rows
 

@@ -85,7 +85,7 @@ def sentence(decision: Decision, margins: Margins, texts: Texts) -> str:
     values = {
         "codec": kpi.codec,
         "quality": kpi.quality,
-        "detector": kpi.detector,
+        "detector": detector_name(kpi.detector, texts),
         "bpp": bits(kpi.bpp),
         "share": percent(kpi.bytes / decision.original.bytes),
         "recall_margin": points(margins.recall),
@@ -102,9 +102,10 @@ def sentence(decision: Decision, margins: Margins, texts: Texts) -> str:
         limits = {"rise": points(rise.value), "low": points(rise.low), "high": points(rise.high)}
         return texts("sentence.unsafe_false_alarms", **values, **limits)
     if decision.more_defective is None or decision.more_good is None:
-        limits = {"loss": points(loss.value), "low": points(loss.low), "high": points(loss.high)}
-        limits |= {f"rise_{end}": points(getattr(rise, end)) for end in ("low", "high")}
-        return texts("sentence.seen", **values, rise=points(rise.value), **limits)
+        change = Estimate(-loss.value, -loss.high, -loss.low)
+        limits = {f"recall_{name}": points(value, sign=True) for name, value in change._asdict().items()}
+        limits |= {f"far_{name}": points(value, sign=True) for name, value in rise._asdict().items()}
+        return texts("sentence.seen", **values, **limits)
     more = _more(decision.more_defective, decision.more_good, texts)
     return texts("sentence.more", **values, lost=kpi.lost, added=kpi.added, more=more)
 
@@ -133,6 +134,11 @@ def size(count: float, texts: Texts) -> str:
     return texts("unit.bytes", value=f"{count:.0f}")
 
 
+def detector_name(name: str, texts: Texts) -> str:
+    """What a detector is called in the language; a plant's own keeps its name."""
+    return texts.entries.get(f"detector.{name}", name)
+
+
 def _more(defective: int, good: int, texts: Texts) -> str:
     if defective and good:
         return texts("sentence.more_both", defective=defective, good=good)
@@ -145,6 +151,7 @@ def _filters(texts: Texts) -> dict[str, Any]:
         "percent": percent,
         "points": points,
         "bits": bits,
+        "detector": lambda name: detector_name(name, texts),
         "size": lambda count: size(count, texts),
         "change": lambda loss: Estimate(-loss.value, -loss.high, -loss.low),
         "png": lambda data: "data:image/png;base64," + base64.b64encode(data).decode(),
