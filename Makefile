@@ -12,11 +12,10 @@ pilot: $(VENV)/installed
 	$(BIN)/inspect-compress pilot sample_data --out $(OUT) --overwrite
 
 test: $(VENV)/installed
-	@echo "==> Checking style, types and the floors' imports"
+	@echo "==> Checking style and types"
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/lint-imports
 	@echo "==> Running the tests"
 	$(BIN)/pytest -n 2
 
