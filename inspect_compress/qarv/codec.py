@@ -16,6 +16,7 @@ from inspect_compress.qarv.container import Container, Level
 from inspect_compress.qarv.entropy import SYMBOL_LIMIT, LevelReader, LevelWriter, Models, Rows, Symbols
 from inspect_compress.qarv.network import LMBDA_STEPS, MARGIN, STRIDES, Conditions, Network, Prediction, lmbda_of
 from inspect_compress.qarv.planes import from_planes, to_planes
+from inspect_compress.qarv.rounding import Rounding
 from inspect_compress.qarv.tables import scale_index
 from inspect_compress.qarv.threads import one_thread
 from inspect_compress.qarv.weights import Model, default_fingerprint, installed_model
@@ -41,6 +42,7 @@ class QarvCodec:
     def __init__(self, model: Model | None = None) -> None:
         self._model = model or installed_model(default_fingerprint())
         self.model = self._model.fingerprint
+        self._rounding = Rounding(self._model.tables)
         self._tables = {self.model: Models(self._model.tables)}
 
     def encode(self, image: Image, *, quality: int) -> bytes:
@@ -87,7 +89,7 @@ class QarvCodec:
         with one_thread(), torch.inference_mode():
             conditions = network.conditions(torch.tensor([lmbda_of(index)]))
             for plane, out in zip(planes, rendered, strict=True):
-                features = write_plane(network, plane, conditions, writers)
+                features = write_plane(network, plane, conditions, self._rounding, writers)
                 if render:
                     out[:] = _crop(network.render(features, conditions), size)
         levels = tuple(Level(stride, writer.finish(), writer.crc) for stride, writer in writers.items())
@@ -107,27 +109,32 @@ class SymbolWriter(Protocol):
 
 
 def write_plane(
-    network: Network, plane: NDArray[np.float32], conditions: Conditions, writers: Mapping[int, SymbolWriter]
+    network: Network,
+    plane: NDArray[np.float32],
+    conditions: Conditions,
+    rounding: Rounding,
+    writers: Mapping[int, SymbolWriter],
 ) -> Tensor:
     """Code a plane, `(H, W)`, into a writer for each stride; returns the features that `render` takes."""
     padded = _pad(plane)
     encoder = network.bottom_up(padded, conditions)
-    return network.top_down((padded.shape[2], padded.shape[3]), conditions, _Writing(writers), encoder)
+    return network.top_down((padded.shape[2], padded.shape[3]), conditions, _Writing(rounding, writers), encoder)
 
 
 class _Writing:
-    """An exchange that rounds what the encoder wants and writes it."""
+    """An exchange that rounds the residual to what the encoder wants, and writes it."""
 
-    def __init__(self, writers: Mapping[int, SymbolWriter]) -> None:
+    def __init__(self, rounding: Rounding, writers: Mapping[int, SymbolWriter]) -> None:
+        self._rounding = rounding
         self._writers = writers
 
     def __call__(self, prediction: Prediction, latent: Tensor | None) -> Tensor:
         assert latent is not None
-        steps = torch.round((latent - prediction.mean) * prediction.gain).clamp(-SYMBOL_LIMIT, SYMBOL_LIMIT)
-        steps = steps * prediction.mask
-        where = prediction.mask[0, :, :, 0]
-        symbols = steps[:, where].to(torch.int32).numpy().ravel()
-        self._writers[prediction.stride].put(symbols, _rows(prediction))
+        rows = scale_index(prediction.log_scale)
+        steps = self._rounding((latent - prediction.mean) * prediction.gain, rows)
+        steps = steps.clamp(-SYMBOL_LIMIT, SYMBOL_LIMIT) * prediction.mask
+        symbols = _coded(steps, prediction).to(torch.int32).numpy()
+        self._writers[prediction.stride].put(symbols, _coded(rows, prediction).numpy())
         return steps
 
 
@@ -138,16 +145,18 @@ class _Reading:
         self._readers = readers
 
     def __call__(self, prediction: Prediction, latent: Tensor | None) -> Tensor:
-        symbols = self._readers[prediction.stride].get(_rows(prediction))
-        where = prediction.mask[0, :, :, 0]
+        rows = _coded(scale_index(prediction.log_scale), prediction)
+        symbols = self._readers[prediction.stride].get(rows.numpy())
         steps = torch.zeros_like(prediction.mean)
-        steps[:, where] = torch.from_numpy(symbols.astype(np.float32)).view(1, -1, steps.shape[-1])
+        steps[:, prediction.mask[0, :, :, 0]] = torch.from_numpy(symbols.astype(np.float32)).view(
+            1, -1, steps.shape[-1]
+        )
         return steps
 
 
-def _rows(prediction: Prediction) -> Rows:
-    where = prediction.mask[0, :, :, 0]
-    return scale_index(prediction.log_scale[:, where]).numpy().ravel()
+def _coded(values: Tensor, prediction: Prediction) -> Tensor:
+    """What is coded in this step of `(1, H, W, Z)`: flat, position by position, channel by channel."""
+    return values[:, prediction.mask[0, :, :, 0]].flatten()
 
 
 def _padded_size(height: int, width: int) -> tuple[int, int]:

@@ -10,6 +10,7 @@ from inspect_compress.images import Image
 from inspect_compress.qarv.codec import lmbda_index, write_plane
 from inspect_compress.qarv.network import SCALE_STEPS, STRIDES, Network, lmbda_of
 from inspect_compress.qarv.planes import to_planes
+from inspect_compress.qarv.rounding import Rounding
 from inspect_compress.qarv.tables import TOTAL, gaussian_tables, radius, to_frequencies
 
 _QUALITIES = (5, 20, 35, 50, 65, 80, 95)
@@ -36,13 +37,14 @@ class _Counter:
 def fit_tables(network: Network, images: Sequence[Image]) -> list[NDArray[np.int32]]:
     """Tables as `gaussian_tables`, from the symbols of `images` over the whole range of λ, made symmetric."""
     counter = _Counter()
+    rounding = Rounding(gaussian_tables())
     network = network.eval()
     with torch.inference_mode():
         for number, image in enumerate(images):
             quality = _QUALITIES[number % len(_QUALITIES)]
             conditions = network.conditions(torch.tensor([lmbda_of(lmbda_index(quality))]))
             for plane in to_planes(image):
-                write_plane(network, plane, conditions, dict.fromkeys(STRIDES, counter))
+                write_plane(network, plane, conditions, rounding, dict.fromkeys(STRIDES, counter))
     return [
         to_frequencies(counts + _GAUSSIAN_WEIGHT * assumed / TOTAL)
         for counts, assumed in zip(counter.counts, gaussian_tables(), strict=True)

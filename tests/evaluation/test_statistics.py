@@ -24,9 +24,7 @@ def test_wilson_ends_at_one_where_all_succeed() -> None:
 
 
 def test_nothing_observed_is_nan_and_not_a_guess() -> None:
-    assert all(
-        math.isnan(v) for v in (*proportion(0, 0), *paired_difference(0, 0, 0), *auroc([1, 2], [1, 1]))
-    )
+    assert all(math.isnan(v) for v in (*proportion(0, 0), *paired_difference(0, 0, 0), *auroc([1, 2], [1, 1])))
 
 
 @pytest.mark.parametrize(
@@ -36,9 +34,7 @@ def test_nothing_observed_is_nan_and_not_a_guess() -> None:
         pytest.param(6, 16, 161, -0.0621, -0.1240, -0.0054, id="consolidation-fagerland-2014"),
     ],
 )
-def test_tango_as_published(
-    lost: int, gained: int, pairs: int, value: float, low: float, high: float
-) -> None:
+def test_tango_as_published(lost: int, gained: int, pairs: int, value: float, low: float, high: float) -> None:
     assert paired_difference(lost, gained, pairs) == pytest.approx((value, low, high), abs=5e-4)
 
 
