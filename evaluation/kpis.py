@@ -60,9 +60,7 @@ class Kpi:
     classes: tuple[ClassRecall, ...]
 
 
-def compute_kpis(
-    originals: pd.DataFrame, results: pd.DataFrame, thresholds: Mapping[str, float]
-) -> list[Kpi]:
+def compute_kpis(originals: pd.DataFrame, results: pd.DataFrame, thresholds: Mapping[str, float]) -> list[Kpi]:
     """KPIs per detector: the originals first, then codecs in the order of `results`, best quality first.
 
     `originals`: a row per frame (`frame_id`, `defect`, `width`, `height`, `bytes`, `psnr`, and `score_NAME`
@@ -96,8 +94,7 @@ def summary_row(kpi: Kpi) -> dict[str, Any]:
         "defective_frames": kpi.defective,
         "good_frames": kpi.good,
         "by_class": [
-            {"defect": c.defect, "frames": c.frames, "detected": c.detected}
-            | _limits("recall", "recall", c.recall)
+            {"defect": c.defect, "frames": c.frames, "detected": c.detected} | _limits("recall", "recall", c.recall)
             for c in kpi.classes
         ],
     }
