@@ -1,6 +1,5 @@
 """The training loop: a schedule laid over wall-clock time, checkpoints to resume from, a log, a validation curve."""
 
-import copy
 import csv
 import io
 import math
@@ -18,13 +17,13 @@ from inspect_compress.errors import ConfigError
 from inspect_compress.files import write_file
 from inspect_compress.images import Image
 from inspect_compress.qarv.network import LMBDA_MAX, LMBDA_MIN, STRIDES, Block, Network
-from inspect_compress.qarv.weights import save_weights
+from inspect_compress.qarv.weights import Model, read_weights, save_weights
 from inspect_compress.training.card import card_text
 from inspect_compress.training.config import TrainConfig
 from inspect_compress.training.data import Crops, Source, load_sources
 from inspect_compress.training.objective import Outcome, evaluate_batch
 from inspect_compress.training.tables import fit_tables
-from inspect_compress.training.validation import rd_curve
+from inspect_compress.training.validation import rd_curve, unfitted
 
 CHECKPOINT = "checkpoint.pt"
 LOG = "log.csv"
@@ -92,7 +91,7 @@ def train(config: TrainConfig, *, resume: bool, report: Report) -> Path:
         run.load(torch.load(checkpoint, map_location=device, weights_only=True))
     config.out.mkdir(parents=True, exist_ok=True)
     _loop(config, run, crops, held_out, device, report)
-    return _publish(config, run, sources)
+    return _publish(config, run, sources, held_out, report)
 
 
 def _new_run(config: TrainConfig, crops: Crops, device: torch.device) -> Run:
@@ -128,13 +127,11 @@ def _loop(
             report(part, _log(config.out / LOG, run, recent, rate))
             recent.clear()
         if run.minutes >= next_validation:
-            _validate(config, run, held_out, report)
+            _validate(config, run, unfitted(run.average), held_out, report)
             next_validation = run.minutes + config.validation_minutes
         if run.minutes >= next_checkpoint:
             _save(config, run)
             next_checkpoint = run.minutes + config.checkpoint_minutes
-    if not run.curve or run.curve[-1]["step"] < run.step:
-        _validate(config, run, held_out, report)
     _save(config, run)
 
 
@@ -207,8 +204,9 @@ def _log(path: Path, run: Run, recent: list[Outcome], rate: float) -> str:
     return "  ".join(f"{key} {value}" for key, value in row.items())
 
 
-def _validate(config: TrainConfig, run: Run, held_out: list[Image], report: Report) -> None:
-    points = rd_curve(copy.deepcopy(run.average).cpu(), held_out)
+def _validate(config: TrainConfig, run: Run, model: Model, held_out: list[Image], report: Report) -> None:
+    points = rd_curve(model, held_out)
+    run.curve = [entry for entry in run.curve if entry["step"] < run.step]
     run.curve.append({"step": run.step, "minutes": round(run.minutes, 2), "points": points})
     line = "  ".join(f"{p['bpp']:.3f} bpp {p['psnr']:.2f} dB" for p in points)
     report(run.minutes / config.minutes, f"validation: {line}")
@@ -220,13 +218,16 @@ def _save(config: TrainConfig, run: Run) -> None:
     write_file(config.out / CHECKPOINT, buffer.getvalue(), overwrite=True)
 
 
-def _publish(config: TrainConfig, run: Run, sources: Sequence[Source]) -> Path:
+def _publish(config: TrainConfig, run: Run, sources: Sequence[Source], held_out: list[Image], report: Report) -> Path:
     """Write the weights, named by their fingerprint, with their card; returns the path of the weights."""
+    report(1.0, "fitting the probability tables")
     images = [image for source in sources for image in source.images[:: -(-len(source.images) // _TABLE_IMAGES)]]
     unnamed = config.out / "weights.safetensors"
     fingerprint = save_weights(run.average, unnamed, fit_tables(run.average.cpu(), images))
     named = config.out / f"qarv-{fingerprint}.safetensors"
     unnamed.replace(named)
+    _validate(config, run, read_weights(named), held_out, report)
+    _save(config, run)
     parameters = sum(parameter.numel() for parameter in run.average.parameters())
     card = card_text(config, fingerprint, parameters, run.state())
     write_file(named.with_suffix(".md"), card.encode(), overwrite=True)

@@ -1,5 +1,6 @@
 """The validation curve: rate and distortion of held-out images from real encoded bytes."""
 
+import copy
 from collections.abc import Sequence
 
 import numpy as np
@@ -14,9 +15,14 @@ from inspect_compress.qarv.weights import Model
 QUALITIES = (1, 20, 40, 60, 80, 100)
 
 
-def rd_curve(network: Network, images: Sequence[Image]) -> list[dict[str, float]]:
+def unfitted(network: Network) -> Model:
+    """A network in training as a model that can code: with the tables of the assumed Gaussian, and no name."""
+    return Model(copy.deepcopy(network).cpu().eval(), gaussian_tables(), "0" * 16)
+
+
+def rd_curve(model: Model, images: Sequence[Image]) -> list[dict[str, float]]:
     """Mean bpp and PSNR (dB) over `images` for each of QUALITIES, encoded for real."""
-    codec = QarvCodec(Model(network, gaussian_tables(), "0" * 16))
+    codec = QarvCodec(model)
     curve = []
     for quality in QUALITIES:
         bpp, distortion = [], []
