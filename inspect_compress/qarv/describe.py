@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from inspect_compress.errors import FormatError, ImageError
-from inspect_compress.qarv.container import Container
+from inspect_compress.qarv.container import VERSION, Container
 from inspect_compress.qarv.network import lmbda_of
 
 
@@ -19,6 +19,7 @@ def describe(path: Path) -> dict[str, Any]:
         error.args = (f"{path}: {error}",)
         raise
     return {
+        "version": VERSION,
         "width": container.width,
         "height": container.height,
         "channels": container.channels,
