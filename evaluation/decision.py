@@ -15,6 +15,9 @@ from evaluation.statistics import pairs_needed
 
 Verdict = Literal["safe", "unsafe", "inconclusive"]
 
+MIN_RECALL = 0.5
+"""Recall on the originals below which there is no verdict: a detector that finds little has little to lose."""
+
 
 @dataclass(frozen=True)
 class Margins:
@@ -33,7 +36,8 @@ class Decision:
     was seen, though it cannot be ruled out; or the best quality where it was seen but is not shown.
 
     `more_defective` and `more_good`: how many further test frames would show an inconclusive setting safe
-    were the losses to stay as seen; None where more of the same would not.
+    were the losses to stay as seen; None where more of the same would not. `blind`: the detector finds too few
+    defects on the originals for a loss to show.
     """
 
     verdict: Verdict
@@ -41,6 +45,7 @@ class Decision:
     original: Kpi
     more_defective: int | None
     more_good: int | None
+    blind: bool = False
 
 
 def decide(kpis: Sequence[Kpi], margins: Margins) -> Decision:
@@ -48,6 +53,8 @@ def decide(kpis: Sequence[Kpi], margins: Margins) -> Decision:
     original = kpis[0]
     first = next(k for k in kpis if k.codec != ORIGINAL)
     sequence = [k for k in kpis if (k.codec, k.detector) == (first.codec, original.detector)]
+    if original.recall.value < MIN_RECALL:
+        return Decision("inconclusive", first, original, None, None, blind=True)
     safe = _leading(sequence, [judge(k, margins) == "safe" for k in sequence])
     if safe:
         return Decision("safe", safe[-1], original, 0, 0)

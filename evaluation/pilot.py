@@ -57,7 +57,7 @@ def run_pilot(path: Path, out: Path, config: PilotConfig, *, lang: str, overwrit
         kpis = compute_kpis(measured.originals, measured.results, measured.thresholds)
         margins = Margins(config.recall_margin, config.false_alarm_margin)
         decision = decide(kpis, margins)
-        facts = _facts(path, dataset, config, measured)
+        facts = _facts(dataset, config, measured)
         primary, threshold = next(iter(measured.thresholds.items()))
         samples = take_samples(measured.originals, measured.results, archive, primary, threshold)
         page = render_report(kpis, decision, margins, samples, facts, texts)
@@ -68,11 +68,11 @@ def run_pilot(path: Path, out: Path, config: PilotConfig, *, lang: str, overwrit
     return PilotResult(out / REPORT, out / SUMMARY, summary)
 
 
-def _facts(path: Path, dataset: Dataset, config: PilotConfig, measured: Sweep) -> Facts:
+def _facts(dataset: Dataset, config: PilotConfig, measured: Sweep) -> Facts:
     counts = Counter((item.split, item.is_defective) for item in dataset.items)
     test = [item for item in dataset.items if item.split == "test"]
     return Facts(
-        dataset=path.resolve().name,
+        dataset=dataset.root.resolve().name,
         made_at=datetime.now(UTC),
         splits={split: (counts[split, False], counts[split, True]) for split in SPLITS},
         kinds=dict(sorted(Counter(item.defect for item in test if item.is_defective).items())),

@@ -25,7 +25,7 @@ from inspect_compress.errors import DatasetError, DetectorError
 from inspect_compress.fidelity import psnr
 from inspect_compress.images import Image, read_image
 from pipelines.archive import Archive, ArchivedFrame
-from pipelines.datasets import Dataset, Item
+from pipelines.datasets import Dataset, Item, read_mask
 from pipelines.detectors import Detector, Scores, load_detector
 from pipelines.detectors.threshold import calibrate_threshold
 
@@ -92,8 +92,8 @@ def sweep(dataset: Dataset, config: PilotConfig, archive: Archive, *, step: Step
         for quality in sorted(config.qualities, reverse=True)
     ]
     items = [item for item in dataset.items if item.split == "test"]
-    for item in items:  # an image that cannot be read is better met before the training than after it
-        read_image(item.image)
+    for item in items:  # a file that cannot be read is better met before the training than after the sweep
+        read_mask(item, read_image(item.image).shape)
     detectors, left_out = train_detectors(dataset, config, step=step)
     steps, total = count(1), len(items) * len(settings)
 

@@ -1,6 +1,6 @@
 """Labelled frames on disk: `labels.csv`, ELPV's own `labels.csv`, and MVTec AD folders; and their splits.
 
-Only paths and labels are held here. Pixels are read by whoever needs them.
+Only paths and labels are held here. Images are read by whoever needs them.
 
     dataset = split_dataset(read_dataset(Path("sample_data")), seed=0)
     test = [item for item in dataset.items if item.split == "test"]
@@ -13,6 +13,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
+from PIL import Image as PillowImage
 
 from inspect_compress.errors import DatasetError
 from inspect_compress.images import SUFFIXES
@@ -84,6 +86,24 @@ def read_dataset(path: Path) -> Dataset:
     raise DatasetError(
         f"{path}: holds neither a {LABELS} nor MVTec-style folders (train/good, test/good, test/<defect>)"
     )
+
+
+def read_mask(item: Item, shape: tuple[int, ...]) -> NDArray[np.bool_] | None:
+    """Where the defect is: bool `(H, W)`, true where the mask is not black; None where there is no mask.
+
+    `shape` is that of the image. Raises DatasetError where the mask cannot be read, or is of another size.
+    """
+    if item.mask is None:
+        return None
+    try:
+        with PillowImage.open(item.mask) as file:
+            mask = np.asarray(file.convert("L")) > 0
+    except Exception as error:  # Pillow's decoders raise almost anything on damaged files
+        raise DatasetError(f"{item.mask}: the mask cannot be read: {error}") from error
+    if mask.shape != shape[:2]:
+        sizes = f"{mask.shape[1]}x{mask.shape[0]} pixels, its image {shape[1]}x{shape[0]}"
+        raise DatasetError(f"{item.mask}: the mask is {sizes}; they must be alike")
+    return mask
 
 
 def split_dataset(dataset: Dataset, *, seed: int = 0) -> Dataset:

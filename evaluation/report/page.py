@@ -10,7 +10,7 @@ from typing import Any
 
 from jinja2 import Environment, StrictUndefined
 
-from evaluation.decision import Decision, Margins, judge
+from evaluation.decision import MIN_RECALL, Decision, Margins, judge
 from evaluation.kpis import Kpi
 from evaluation.report.charts import ChartTexts, rate_chart
 from evaluation.report.samples import Sample
@@ -101,6 +101,9 @@ def sentence(decision: Decision, margins: Margins, texts: Texts) -> str:
     if decision.verdict == "unsafe":
         limits = {"rise": points(rise.value), "low": points(rise.low), "high": points(rise.high)}
         return texts("sentence.unsafe_false_alarms", **values, **limits)
+    if decision.blind:
+        found = {"recall": percent(decision.original.recall.value), "needed": percent(MIN_RECALL)}
+        return texts("sentence.blind", **values, **found)
     if decision.more_defective is None or decision.more_good is None:
         change = Estimate(-loss.value, -loss.high, -loss.low)
         limits = {f"recall_{name}": points(value, sign=True) for name, value in change._asdict().items()}

@@ -8,11 +8,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 from PIL import Image as PillowImage
 
 from inspect_compress.codecs import load_codec
 from inspect_compress.images import Image, read_image
 from pipelines.archive import Archive
+from pipelines.datasets import Item, read_mask
 
 FRAMES = 4
 """How many frames are shown at most."""
@@ -53,7 +55,8 @@ def take_samples(
     samples = []
     for row in _closest_calls(originals, score, threshold).to_dict("records"):
         image = read_image(Path(row["image"]))
-        box = _box(image, Path(row["mask"]) if row["mask"] else None)
+        mask = Path(row["mask"]) if row["mask"] else None
+        box = _box(image, read_mask(Item(Path(row["image"]), row["defect"], mask, "", ""), image.shape))
         scores = results[results["frame_id"] == row["frame_id"]].set_index(["codec", "quality"])
         crops = []
         for record in archive.frames(where=pc.field("frame_id") == row["frame_id"]):
@@ -77,13 +80,12 @@ def _closest_calls(originals: pd.DataFrame, score: str, threshold: float) -> pd.
     return ranked.drop_duplicates("defect").head(FRAMES).drop(columns="_nearness")
 
 
-def _box(image: Image, mask: Path | None) -> tuple[int, int, int, int]:
+def _box(image: Image, mask: NDArray[np.bool_] | None) -> tuple[int, int, int, int]:
     """Left, top, right and bottom of a square around the mask, or in the middle where there is none."""
     height, width = image.shape[:2]
     x, y, extent = width / 2, height / 2, float(np.mean(SIDE))
     if mask is not None:
-        marked = np.asarray(PillowImage.open(mask).convert("L").resize((width, height), 0))
-        ys, xs = np.nonzero(marked)
+        ys, xs = np.nonzero(mask)
         if len(xs):
             x, y = (xs.min() + xs.max() + 1) / 2, (ys.min() + ys.max() + 1) / 2
             extent = float(max(np.ptp(xs), np.ptp(ys))) + SURROUNDINGS

@@ -24,7 +24,7 @@ def pilot() -> Callable[..., subprocess.CompletedProcess[str]]:
         command = [sys.executable, "-c", "from inspect_compress.cli import main; main()", "pilot"]
         environment = os.environ | {"PYTHONPATH": str(PLANT), "COLUMNS": "200"}
         return subprocess.run(
-            [*command, *map(str, arguments)], env=environment, capture_output=True, text=True, timeout=300
+            [*command, *map(str, arguments)], env=environment, capture_output=True, text=True, timeout=600
         )
 
     return run

@@ -105,6 +105,17 @@ def test_a_loss_that_is_shown_at_the_best_quality_is_unsafe(lost: int, added: in
     assert (decision.verdict, decision.kpi.quality) == ("unsafe", 90)
 
 
+def test_a_detector_that_finds_little_on_the_originals_has_little_to_lose_and_gets_no_verdict() -> None:
+    defects = [""] * 300 + ["pit"] * 300
+    scores = [0.0] * 300 + [0.4] * 295 + [1.0] * 5
+    kpis = compute_kpis(table(defects, scores), table(defects, scores, codec="a", quality=90), {"d": 0.5})
+
+    decision = decide(kpis, MARGINS)
+
+    assert judge(kpis[1], MARGINS) == "safe"
+    assert (decision.verdict, decision.blind) == ("inconclusive", True)
+
+
 def test_a_loss_that_is_seen_but_not_shown_is_inconclusive_without_a_number() -> None:
     decision = decide(swept(40, 20, {("a", 90): (2, 0)}), MARGINS)
 

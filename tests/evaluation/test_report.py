@@ -4,6 +4,7 @@ import io
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -140,6 +141,13 @@ def test_the_sentence_says_what_was_decided(lang: str, frames: int, change: floa
     assert str(decision.kpi.quality) in words
     if verdict == "inconclusive":
         assert str(decision.more_defective) in words
+
+
+@pytest.mark.parametrize("lang", LANGUAGES)
+def test_the_sentence_says_that_a_detector_is_blind(lang: str) -> None:
+    decision = replace(decide(make_kpis(40, 0.0), MARGINS), blind=True)
+
+    assert "50.0%" in sentence(decision, MARGINS, load_texts(lang))
 
 
 def test_a_browser_shows_the_page(page: str, tmp_path: Path) -> None:

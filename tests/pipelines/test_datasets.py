@@ -12,7 +12,7 @@ import pytest
 
 from inspect_compress import write_png
 from inspect_compress.errors import DatasetError
-from pipelines.datasets import Dataset, Item, read_dataset, split_dataset
+from pipelines.datasets import Dataset, Item, read_dataset, read_mask, split_dataset
 
 DATA = Path(os.environ.get("INSPECT_COMPRESS_DATA", Path(__file__).parents[2] / "../shared/data"))
 
@@ -176,6 +176,25 @@ def test_a_folder_that_is_no_dataset_is_named(tmp_path: Path, name: str) -> None
 
     with pytest.raises(DatasetError, match=name):
         read_dataset(tmp_path / name)
+
+
+def test_a_mask_is_true_where_the_defect_is(tmp_path: Path) -> None:
+    mask = np.zeros((4, 6), np.uint8)
+    mask[1:3, 2:5] = 255
+    write_png(tmp_path / "m.png", mask)
+    item = Item(tmp_path / "a.png", "pit", tmp_path / "m.png", "", "")
+
+    assert np.array_equal(read_mask(item, (4, 6, 3)), mask > 0)
+    assert read_mask(replace(item, mask=None), (4, 6)) is None
+    with pytest.raises(DatasetError, match=r"m\.png: the mask is 6x4 pixels, its image 8x4"):
+        read_mask(item, (4, 8))
+
+
+def test_a_mask_that_is_no_image_is_named(tmp_path: Path) -> None:
+    (tmp_path / "m.png").write_bytes(b"no image")
+
+    with pytest.raises(DatasetError, match=r"m\.png: the mask cannot be read"):
+        read_mask(Item(tmp_path / "a.png", "pit", tmp_path / "m.png", "", ""), (4, 6))
 
 
 # Splitting
