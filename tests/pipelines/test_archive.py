@@ -1,10 +1,8 @@
 """The archive: atomic, never twice, checked on the way out, and open to other tools."""
 
-import multiprocessing
 import os
 import subprocess
 import sys
-from collections.abc import Iterable
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -139,19 +137,32 @@ def test_compaction_and_deletion_by_others_are_noticed(tmp_path: Path) -> None:
     assert archive.append([record(1)]) == 1
 
 
-def write_numbers(uri: str, numbers: Iterable[int]) -> int:
-    archive = Archive(uri)
-    return sum(archive.append([record(number)]) for number in numbers)
+WRITE = """
+import sys
+from dataclasses import replace
+from pipelines.archive import Archive
+template = Archive(sys.argv[1], create=False).get("frame-00000")[0]
+archive = Archive(sys.argv[2])
+numbers = range(*map(int, sys.argv[3:]))
+print(sum(archive.append([replace(template, frame_id=f"frame-{number:05}")]) for number in numbers))
+"""
 
 
 def test_two_processes_that_write_the_same_frames_at_once_store_each_once(tmp_path: Path) -> None:
-    uri = str(tmp_path / "archive")
-    orders = [(uri, list(range(12))), (uri, list(reversed(range(16))))]
+    Archive(tmp_path / "template").append([record(0)])
+    orders = [["0", "12", "1"], ["15", "-1", "-1"]]
 
-    with multiprocessing.get_context("spawn").Pool(2) as pool:
-        new = pool.starmap(write_numbers, orders, chunksize=1)
+    writers = [
+        subprocess.Popen(
+            [sys.executable, "-c", WRITE, tmp_path / "template", tmp_path / "archive", *order],
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for order in orders
+    ]
+    new = [int(writer.communicate(timeout=300)[0]) for writer in writers]
 
-    archive = Archive(uri)
+    archive = Archive(tmp_path / "archive")
     stored = [r.key for r in archive.frames()]
     assert sum(new) == len(stored) == 16
     assert set(stored) == archive.ids()
