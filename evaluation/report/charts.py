@@ -125,20 +125,35 @@ def _label_ends(axes: Axes, labels: Sequence[tuple[str, float, float, str]]) -> 
             fontsize=10,
             fontweight="normal" if across else "bold",
             annotation_clip=False,
-            arrowprops={"arrowstyle": "-", "color": colour, "linewidth": 0.7, "alpha": 0.5, "shrinkB": 3},
+            arrowprops={
+                "arrowstyle": "-",
+                "color": colour,
+                "linewidth": 0.7,
+                "alpha": 0.5,
+                "shrinkB": 3,
+                "relpos": (0, 0.5),
+            },
         )
 
 
 def _spread(wanted: Sequence[float]) -> list[float]:
-    """Rising heights at least LABEL_GAP apart and near the wanted ones, none above the top of the axes."""
-    heights: list[float] = []
+    """Rising heights at least LABEL_GAP apart, near the wanted ones (rising too), and within the axes.
+
+    Labels that would touch form a block, which is centred where its labels want to be.
+    """
+    blocks: list[list[float]] = []
     for height in wanted:
-        heights.append(max(height, heights[-1] + LABEL_GAP) if heights else max(height, 0.0))
-    ceiling = 1.0
-    for place in reversed(range(len(heights))):
-        heights[place] = min(heights[place], ceiling)
-        ceiling = heights[place] - LABEL_GAP
-    return heights
+        blocks.append([height])
+        while len(blocks) > 1 and _bottom(blocks[-1]) < _bottom(blocks[-2]) + LABEL_GAP * len(blocks[-2]):
+            last = blocks.pop()
+            blocks[-1] += last
+    return [_bottom(block) + LABEL_GAP * place for block in blocks for place in range(len(block))]
+
+
+def _bottom(block: Sequence[float]) -> float:
+    """The height of a block's lowest label."""
+    extent = LABEL_GAP * (len(block) - 1)
+    return min(max(sum(block) / len(block) - extent / 2, 0.0), 1.0 - extent)
 
 
 def _svg(figure: Figure) -> bytes:

@@ -155,6 +155,18 @@ def test_without_defects_to_learn_from_the_verdict_rests_on_the_next_detector(
     assert summary["detectors"]["left_out"] == ["plant-trained"]
 
 
+def test_qarv_and_the_built_in_detectors_make_a_report(pilot: Pilot, spots: Path, tmp_path: Path) -> None:
+    (tmp_path / "p.toml").write_text('codecs = ["qarv"]\nqualities = [60]\n')
+
+    ran = pilot(spots, "--out", tmp_path / "out", "--config", tmp_path / "p.toml", "--json", "--lang", "ja")
+
+    assert ran.returncode == 0, ran.stderr
+    summary = json.loads(ran.stdout)
+    assert set(summary["detectors"]["thresholds"]) == {"classifier", "anomaly"}
+    assert re.fullmatch("[0-9a-f]{16}", summary["models"]["qarv"])
+    assert "検出率" in (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+
+
 @pytest.mark.parametrize(
     ("config", "words"),
     [
