@@ -141,8 +141,8 @@ def test_without_defects_to_learn_from_the_verdict_rests_on_the_next_detector(
     pilot: Pilot, write_dataset: Writer, tmp_path: Path
 ) -> None:
     data = tmp_path / "data"
-    defects = [""] * 40 + ["spot"] * 8
-    write_dataset(data, defects, ["train"] * 25 + ["test"] * 23)
+    defects = [""] * 60 + ["spot"] * 8
+    write_dataset(data, defects, ["train"] * 45 + ["test"] * 23)
     (tmp_path / "p.toml").write_text(
         'codecs = ["jpeg"]\nqualities = [80]\ndetectors = ["plant-trained", "plant-spots"]\n'
     )
