@@ -1,7 +1,7 @@
 """The settings of a pilot, from a TOML file or the defaults. Unknown settings are refused, not ignored.
 
 codecs = ["qarv", "jpeg"]          # the decision is about the first; the others are for comparison
-qualities = [10, 30, 50, 70, 90]
+qualities = [10, 30, 60, 90]
 detectors = ["classifier", "anomaly"]  # the decision rests on the first that can be trained
 target_false_alarm_rate = 0.05     # of the originals, on the calibration split
 recall_margin = 0.05               # the largest loss of recall that is acceptable
@@ -31,8 +31,8 @@ Share = Annotated[float, Field(gt=0, lt=1)]
 class PilotConfig(Settings):
     """What is swept, how thresholds are fixed, and which losses are acceptable."""
 
-    codecs: Names = ("qarv", "jpeg", "jpeg2000", "jxl")
-    qualities: Qualities = (10, 30, 50, 70, 90)
+    codecs: Names = ("qarv", "jpeg", "jxl")
+    qualities: Qualities = (10, 30, 60, 90)
     detectors: Names = ("classifier", "anomaly")
     target_false_alarm_rate: Share = 0.05
     recall_margin: Share = 0.05
