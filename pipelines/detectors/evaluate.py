@@ -5,7 +5,6 @@ with `--folds N` the split `test` is not read, and `train` is cross-validated: t
 """
 
 import argparse
-import csv
 import sys
 import time
 from collections.abc import Sequence
@@ -18,10 +17,8 @@ from sklearn.model_selection import StratifiedKFold
 
 from inspect_compress.errors import DatasetError, InspectCompressError
 from inspect_compress.images import Image, read_image
+from pipelines.datasets import read_dataset
 from pipelines.detectors import Labels, Scores, detector_names, load_detector
-
-DEFECT_PROBABILITY = 0.5
-"""At or above it an image counts as defective, where the labels are probabilities."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -36,26 +33,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def read_split(labels_csv: Path, split: str) -> tuple[list[Image], Labels]:
-    """Images and labels, (N,) bool, of one split of a `labels.csv`.
+def read_split(labels: Path, split: str) -> tuple[list[Image], Labels]:
+    """Images and labels, (N,) bool, of one split of a labelled set.
 
-    Its columns are `image` (path beside the file), `split`, and `defect` (a name, empty where good) or
-    `defect_probability`. Raises DatasetError, or ImageError for an image that cannot be read.
+    Raises DatasetError, or ImageError for an image that cannot be read.
     """
-    try:
-        with open(labels_csv, newline="", encoding="utf-8") as file:
-            rows = [row for row in csv.DictReader(file) if row["split"] == split]
-        labels = np.array([_is_defective(row) for row in rows], bool)
-        images = [read_image(labels_csv.parent / row["image"]) for row in rows]
-    except OSError as error:
-        raise DatasetError(f"{labels_csv}: cannot be read: {error.strerror or error}") from error
-    except KeyError as error:
-        raise DatasetError(f"{labels_csv}: has no column {error}; add it") from error
-    except ValueError as error:
-        raise DatasetError(f"{labels_csv}: {error}; write defect_probability as a number") from error
-    if not rows:
-        raise DatasetError(f"{labels_csv}: has no rows of split {split!r}; name one so")
-    return images, labels
+    items = [item for item in read_dataset(labels).items if item.split == split]
+    if not items:
+        raise DatasetError(f"{labels}: has no rows of split {split!r}; name one so")
+    return [read_image(item.image) for item in items], np.array([item.is_defective for item in items])
 
 
 def cross_validated(name: str, images: list[Image], labels: Labels, *, folds: int, seed: int) -> Scores:
@@ -89,12 +75,6 @@ def _report(name: str, labels_csv: Path, folds: int | None, seed: int) -> None:
 
 def _counts(labels: NDArray[np.bool_]) -> str:
     return f"{(~labels).sum()} good and {labels.sum()} defective"
-
-
-def _is_defective(row: dict[str, str]) -> bool:
-    if "defect" in row:
-        return row["defect"] != ""
-    return float(row["defect_probability"]) >= DEFECT_PROBABILITY
 
 
 def _parser() -> argparse.ArgumentParser:

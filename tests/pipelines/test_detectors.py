@@ -267,12 +267,14 @@ def test_the_evaluation_prints_one_line_per_detector(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("image,split\na.png,train\n", "no column"),
-        ("image,defect,split\na.png,,test\n", "no rows of split 'train'"),
-        ("image,defect_probability,split\na.png,often,train\n", "as a number"),
+        ("image,split\na.png,train\n", "defect"),
+        ("image,defect,split\na.png,,test\nb.png,scratch,test\n", "no rows of split 'train'"),
+        ("image,defect_probability,split\na.png,often,train\n", "'often'; it must be a number"),
     ],
 )
 def test_labels_that_cannot_be_used_are_refused_with_a_reason(tmp_path, text, message):
+    for name in ("a.png", "b.png"):
+        write_png(tmp_path / name, part(0, defective=False))
     (tmp_path / "labels.csv").write_text(text)
     with pytest.raises(DatasetError, match=message):
         read_split(tmp_path / "labels.csv", "train")
