@@ -85,17 +85,27 @@ def info(
 def train(
     config: Annotated[Path, typer.Argument(help="A TOML file; see docs/training.md and training/default.toml.")],
     resume: Annotated[bool, typer.Option(help="Go on from the last checkpoint in the run's folder.")] = False,
+    init_from: Annotated[
+        Path | None, typer.Option(metavar="WEIGHTS", help="Start from this weight file instead of a new network.")
+    ] = None,
+    minutes: Annotated[
+        float | None, typer.Option(min=0.01, help="Lay the schedule over this time instead of the file's `minutes`.")
+    ] = None,
 ) -> None:
     """Train QARV weights on folders of images.
 
-    Example: `inspect-compress train training/default.toml`. The schedule is laid over the configuration's
-    `minutes`; a run that was stopped goes on with `--resume`. It uses CUDA (bf16) where there is any.
+    Example: `inspect-compress train training/default.toml`. The schedule is laid over `minutes`, and ends with
+    a weight file and its model card; a run that was stopped goes on with `--resume`. It uses CUDA (bf16) where
+    there is any.
     """
     from inspect_compress.progress import progress
     from inspect_compress.training.config import read_config
     from inspect_compress.training.loop import train as run
 
     settings = read_config(config)
+    settings = settings.model_copy(
+        update={"init_from": init_from or settings.init_from, "minutes": minutes or settings.minutes}
+    )
     with progress() as bar:
         task = bar.add_task("training", total=1.0)
 

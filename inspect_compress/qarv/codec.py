@@ -14,7 +14,7 @@ from inspect_compress.errors import OutOfStepError
 from inspect_compress.images import Image, check_image
 from inspect_compress.qarv.container import Container, Level
 from inspect_compress.qarv.entropy import SYMBOL_LIMIT, LevelReader, LevelWriter, Models, Rows, Symbols
-from inspect_compress.qarv.network import LMBDA_STEPS, MARGIN, STRIDES, Conditions, Network, Prediction, lmbda_of
+from inspect_compress.qarv.network import LMBDA_STEPS, MARGIN, STRIDES, Conditions, Network, Prediction
 from inspect_compress.qarv.planes import from_planes, to_planes
 from inspect_compress.qarv.rounding import Rounding
 from inspect_compress.qarv.tables import scale_index
@@ -69,7 +69,7 @@ class QarvCodec:
         readers = {level.stride: LevelReader(models, level.data) for level in container.levels}
         size = (container.height, container.width)
         padded = _padded_size(*size)
-        lmbda = torch.tensor([lmbda_of(container.lmbda_index)])
+        lmbda = torch.tensor([model.network.shape.lmbda_of(container.lmbda_index)])
         planes = np.empty((container.channels, *size), np.float32)
         with one_thread(), torch.inference_mode():
             conditions = model.network.conditions(lmbda)
@@ -87,7 +87,7 @@ class QarvCodec:
         size = planes.shape[1:]
         rendered = np.empty_like(planes)
         with one_thread(), torch.inference_mode():
-            conditions = network.conditions(torch.tensor([lmbda_of(index)]))
+            conditions = network.conditions(torch.tensor([network.shape.lmbda_of(index)]))
             for plane, out in zip(planes, rendered, strict=True):
                 features = write_plane(network, plane, conditions, self._rounding, writers)
                 if render:

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from inspect_compress.qarv.lapped import BLOCK, SUPPORT, lapped_basis
 
 STRIDES = (32, 16, 8)
-LMBDA_MIN, LMBDA_MAX, LMBDA_STEPS = 16.0, 8192.0, 256
+LMBDA_STEPS = 256
 
 MARGIN = 4
 """Pixels that a plane is extended by on each side, so that the lapped transform is complete at its border."""
@@ -36,6 +36,7 @@ LOG_SCALE_MIN = math.log(SCALE_MIN)
 LOG_SCALE_STEP = math.log(SCALE_MAX / SCALE_MIN) / (SCALE_STEPS - 1)
 
 _EMBEDDING = 64
+_ANGLE = _EMBEDDING / math.log(8192)
 _FEATURE_SCALE = 2.0
 _HAAR = torch.tensor([[1, 1, 1, 1], [1, 1, -1, -1], [1, -1, 1, -1], [1, -1, -1, 1]]) * 0.5
 _LOWEST_8 = 16  # coefficients of stride 8 that go on to stride 16; of those, every fourth's mean to stride 32
@@ -44,7 +45,11 @@ _LOWEST_16 = (0, 4, 8, 12)
 
 @dataclass(frozen=True)
 class Shape:
-    """Widths and depths. `groups_*` are the channels of the latents at a stride, cut where a new step begins."""
+    """Widths, depths and the range of λ, in LMBDA_STEPS log-spaced steps.
+
+    `blocks_*` are the encoder's blocks at a stride, `depth_*` the decoder's for each step of coding there;
+    `groups_*` are the channels of the latents at a stride, cut where a new group begins.
+    """
 
     width_8: int = 96
     width_16: int = 160
@@ -56,13 +61,22 @@ class Shape:
     groups_32: tuple[int, ...] = (0, 16)
     groups_16: tuple[int, ...] = (0, 24, 64)
     groups_8: tuple[int, ...] = (0, 10, 28, 64)
+    depth_32: int = 1
+    depth_16: int = 1
+    depth_8: int = 1
+    lmbda_min: float = 16.0
+    lmbda_max: float = 8192.0
 
-    def to_dict(self) -> dict[str, int | tuple[int, ...]]:
+    def lmbda_of(self, index: float) -> float:
+        """λ of an index from 0 to 255."""
+        return self.lmbda_min * (self.lmbda_max / self.lmbda_min) ** (index / (LMBDA_STEPS - 1))
+
+    def to_dict(self) -> dict[str, float | tuple[int, ...]]:
         return asdict(self)
 
     @staticmethod
-    def from_dict(values: Mapping[str, int | Sequence[int]]) -> "Shape":
-        return Shape(**{k: v if isinstance(v, int) else tuple(v) for k, v in values.items()})  # type: ignore[arg-type]
+    def from_dict(values: Mapping[str, float | Sequence[int]]) -> "Shape":
+        return Shape(**{k: tuple(v) if isinstance(v, Sequence) else v for k, v in values.items()})  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True)
@@ -137,10 +151,10 @@ class Latent(nn.Module):
     level has coded well enough costs nothing again; the posterior starts as the encoder's coefficients.
     """
 
-    def __init__(self, stride: int, width: int, first: int, last: int) -> None:
+    def __init__(self, stride: int, width: int, depth: int, first: int, last: int) -> None:
         super().__init__()
         self.stride, self.channels = stride, last - first
-        self.blocks = nn.ModuleList([Block(width), Block(width)])
+        self.blocks = nn.ModuleList([Block(width) for _ in range(2 * depth)])  # in turn for even and odd
         self.prior = nn.ModuleList([nn.Linear(width, 2 * self.channels) for _ in range(2)])
         self.gain = nn.Linear(_EMBEDDING, self.channels)
         self.posterior = nn.Linear(width, self.channels)
@@ -170,8 +184,9 @@ class Latent(nn.Module):
         gain = torch.exp(log_gain)
         offset = log_gain + Conditions.spread(self.scale_offset(conditions.embedding), *size)
         even = checkerboard(size[0], size[1], f.device)
-        for block, prior, mask in zip(self.blocks, self.prior, (even, ~even), strict=True):
-            f = block(f, conditions)
+        for parity, (prior, mask) in enumerate(zip(self.prior, (even, ~even), strict=True)):
+            for block in self.blocks[parity::2]:
+                f = block(f, conditions)
             mean, log_scale = prior(f).chunk(2, -1)
             prediction = Prediction(self.stride, mean, log_scale + offset, gain, mask)
             steps = exchange(prediction, None if h is None else self.wanted(f, h))
@@ -233,11 +248,11 @@ class Network(nn.Module):
         self.up_32 = nn.ModuleList([Block(s.width_32) for _ in range(s.blocks_32)])
         # top-down
         self.start = nn.Parameter(torch.zeros(s.width_32))
-        self.latents_32 = _latents(32, s.width_32, s.groups_32)
+        self.latents_32 = _latents(32, s.width_32, s.depth_32, s.groups_32)
         self.double_16 = nn.Linear(s.width_32, 4 * s.width_16)
-        self.latents_16 = _latents(16, s.width_16, s.groups_16)
+        self.latents_16 = _latents(16, s.width_16, s.depth_16, s.groups_16)
         self.double_8 = nn.Linear(s.width_16, 4 * s.width_8)
-        self.latents_8 = _latents(8, s.width_8, s.groups_8)
+        self.latents_8 = _latents(8, s.width_8, s.depth_8, s.groups_8)
         self.out = nn.ModuleList([Block(s.width_8) for _ in range(s.out_blocks)])
         self.leave = Leave(s.width_8)
         self._start_as_classical_codec()
@@ -248,7 +263,7 @@ class Network(nn.Module):
             lmbda = lmbda[:, None, None]
         log_lmbda = torch.log(lmbda)[..., None]
         frequencies = _EMBEDDING ** -torch.linspace(0, 1, _EMBEDDING // 2, device=lmbda.device)
-        angles = log_lmbda * (_EMBEDDING / math.log(LMBDA_MAX)) * frequencies
+        angles = log_lmbda * _ANGLE * frequencies
         return Conditions(self.embed(torch.cat([angles.cos(), angles.sin()], dim=-1)), log_lmbda)
 
     def bottom_up(self, planes: Tensor, conditions: Conditions) -> tuple[Tensor, Tensor, Tensor]:
@@ -329,11 +344,6 @@ _LOG_GAIN = math.log(math.sqrt(DISTORTION_WEIGHT / 6) / _FEATURE_SCALE)
 """Minimises `ln g + λ · 8 / (12 g²)` over the gain g: the high-rate optimum of a uniform quantizer."""
 
 
-def lmbda_of(index: int) -> float:
-    """λ of an index from 0 to 255: log-spaced from 16 to 8192, 2.5 % apart."""
-    return LMBDA_MIN * (LMBDA_MAX / LMBDA_MIN) ** (index / (LMBDA_STEPS - 1))
-
-
 def checkerboard(height: int, width: int, device: torch.device) -> Tensor:
     """True on the even squares, `(1, height, width, 1)`."""
     rows = torch.arange(height, device=device)[:, None]
@@ -341,8 +351,8 @@ def checkerboard(height: int, width: int, device: torch.device) -> Tensor:
     return ((rows + columns) % 2 == 0)[None, :, :, None]
 
 
-def _latents(stride: int, width: int, groups: tuple[int, ...]) -> nn.ModuleList:
-    return nn.ModuleList([Latent(stride, width, a, b) for a, b in pairwise(groups)])
+def _latents(stride: int, width: int, depth: int, groups: tuple[int, ...]) -> nn.ModuleList:
+    return nn.ModuleList([Latent(stride, width, depth, a, b) for a, b in pairwise(groups)])
 
 
 def _strength(steps: Tensor) -> Tensor:

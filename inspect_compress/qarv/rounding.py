@@ -25,13 +25,14 @@ _MAGNITUDES = 16
 class Rounding:
     """Rounds residuals by what their neighbours cost in the probability tables (`tables.gaussian_tables`)."""
 
-    def __init__(self, tables: list[NDArray[np.int32]]) -> None:
-        self._threshold = torch.zeros(len(tables), _MAGNITUDES + 1)
+    def __init__(self, tables: list[NDArray[np.int32]], device: torch.device | str = "cpu") -> None:
+        threshold = torch.zeros(len(tables), _MAGNITUDES + 1)
         for row, table in enumerate(tables):
             start = radius(row)
             nats = -np.log(table[start : start + _MAGNITUDES])
             saved = torch.from_numpy(np.diff(nats)).clamp_min(0)
-            self._threshold[row, 1:_MAGNITUDES] = (PRICE * saved).clamp_max(FURTHEST)
+            threshold[row, 1:_MAGNITUDES] = (PRICE * saved).clamp_max(FURTHEST)
+        self._threshold = threshold.to(device)
 
     def __call__(self, steps: Tensor, rows: Tensor) -> Tensor:
         """Integers for real `steps`, whose tables are `rows` (uint8, same shape): the nearest, or one nearer to 0."""

@@ -10,7 +10,8 @@ _TEMPLATE = """# QARV weights {fingerprint}
 | | |
 |---|---|
 | parameters | {parameters:,} |
-| λ | 16 to 8192, 256 steps |
+| λ | {lmbda_min:g} to {lmbda_max:g}, 256 steps |
+| started from | {start} |
 | trained for | {hours:.2f} hours, {steps:,} steps of {batch} crops of {crop}×{crop} |
 | recipe | AdamW, peak learning rate {learning_rate:g}, power-law decay to 0, EMA {ema}, λ log-uniform and \
 stratified, spatial λ in {map_part:.0%} of the steps, seed {seed} |
@@ -41,6 +42,7 @@ Mean over {held_out} held-out images of the first source.
 
 def card_text(config: TrainConfig, fingerprint: str, parameters: int, state: dict[str, Any]) -> str:
     """Markdown for the weights `fingerprint`; `state` holds `step`, `minutes` and `curve` of the run."""
+    shape = config.network_shape()
     total = sum(source.weight for source in config.sources)
     sources = "\n".join(f"| {s.name} | {s.licence} | {s.weight / total:.0%} |" for s in config.sources)
     return _TEMPLATE.format(
@@ -49,6 +51,9 @@ def card_text(config: TrainConfig, fingerprint: str, parameters: int, state: dic
         hours=state["minutes"] / 60,
         steps=state["step"],
         commit=_commit(),
+        start=config.init_from.stem if config.init_from else "a lapped transform (see docs/training.md)",
+        lmbda_min=shape.lmbda_min,
+        lmbda_max=shape.lmbda_max,
         sources=sources,
         curve=_curve_table(state["curve"]),
         held_out=config.validation_images,

@@ -24,6 +24,8 @@ class TrainConfig(Settings):
     """Folder for checkpoints, log and card."""
     minutes: float = Field(gt=0)
     """The schedule is laid over this time and finishes cleanly at its end."""
+    init_from: FilePath | None = None
+    """A weight file to start from; what its shape lacks starts as in a new network."""
     crop: int = Field(192, ge=64, multiple_of=32)
     batch: int = Field(8, ge=1)
     learning_rate: float = Field(1e-3, gt=0)
@@ -37,7 +39,7 @@ class TrainConfig(Settings):
     """Held out of the first source's training images, evenly spaced."""
     threads: int = Field(2, ge=1)
     sources: list[SourceConfig] = Field(min_length=1)
-    shape: dict[str, int | list[int]] = Field(default_factory=dict)
+    shape: dict[str, int | float | list[int]] = Field(default_factory=dict)
 
     def network_shape(self) -> Shape:
         return Shape.from_dict(self.shape)

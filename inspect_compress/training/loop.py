@@ -16,12 +16,13 @@ from torch import Tensor, nn
 from inspect_compress.errors import ConfigError
 from inspect_compress.files import write_file
 from inspect_compress.images import Image
-from inspect_compress.qarv.network import LMBDA_MAX, LMBDA_MIN, STRIDES, Block, Network
+from inspect_compress.qarv.network import STRIDES, Block, Network, Shape
 from inspect_compress.qarv.weights import Model, read_weights, save_weights
 from inspect_compress.training.card import card_text
 from inspect_compress.training.config import TrainConfig
 from inspect_compress.training.data import Crops, Source, load_sources
-from inspect_compress.training.objective import Outcome, evaluate_batch
+from inspect_compress.training.gradients import BatchGradients
+from inspect_compress.training.objective import Outcome
 from inspect_compress.training.tables import fit_tables
 from inspect_compress.training.validation import rd_curve, unfitted
 
@@ -45,7 +46,7 @@ class Run:
 
     network: Network
     average: Network
-    optimizers: list[torch.optim.Optimizer]
+    optimizer: torch.optim.Optimizer
     step: int = 0
     minutes: float = 0.0
     gradient_norm: float = math.inf
@@ -55,7 +56,7 @@ class Run:
         return {
             "network": self.network.state_dict(),
             "average": self.average.state_dict(),
-            "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
+            "optimizer": self.optimizer.state_dict(),
             "step": self.step,
             "minutes": self.minutes,
             "gradient_norm": self.gradient_norm,
@@ -65,8 +66,7 @@ class Run:
     def load(self, state: dict[str, Any]) -> None:
         self.network.load_state_dict(state["network"])
         self.average.load_state_dict(state["average"])
-        for optimizer, values in zip(self.optimizers, state["optimizers"], strict=True):
-            optimizer.load_state_dict(values)
+        self.optimizer.load_state_dict(state["optimizer"])
         self.step, self.minutes = state["step"], state["minutes"]
         self.gradient_norm, self.curve = state["gradient_norm"], state["curve"]
 
@@ -81,7 +81,6 @@ def train(config: TrainConfig, *, resume: bool, report: Report) -> Path:
         raise ConfigError(f"{checkpoint}: exists already; pass --resume to go on, or choose another `out`")
     if resume and not checkpoint.exists():
         raise ConfigError(f"{checkpoint}: there is no checkpoint to resume from")
-    torch.set_num_threads(config.threads)
     torch.manual_seed(config.seed)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     sources, held_out = load_sources(config.sources, config.validation_images)
@@ -97,17 +96,32 @@ def train(config: TrainConfig, *, resume: bool, report: Report) -> Path:
 def _new_run(config: TrainConfig, crops: Crops, device: torch.device) -> Run:
     network = Network(config.network_shape())
     network.fit_scales(torch.from_numpy(crops.batch(32, np.random.default_rng(config.seed))))
+    if config.init_from:
+        start_from(network, config.init_from)
     network.to(device)
     for module in network.modules():
         if isinstance(module, Block):
-            module.in_bfloat16 = device.type == "cuda"
+            module.in_bfloat16 = _multiplies_bfloat16(device)
     average = Network(config.network_shape()).to(device)
     average.load_state_dict(network.state_dict())
-    return Run(network, average, _optimizers(network, config.learning_rate))
+    optimizer = torch.optim.AdamW(
+        network.parameters(), config.learning_rate, betas=(0.9, 0.98), weight_decay=1e-4, fused=True
+    )
+    return Run(network, average, optimizer)
 
 
-def _optimizers(network: Network, learning_rate: float) -> list[torch.optim.Optimizer]:
-    return [torch.optim.AdamW(network.parameters(), learning_rate, betas=(0.9, 0.98), weight_decay=1e-4)]
+def start_from(network: Network, path: Path) -> None:
+    """Take over the weights at `path`. Blocks that they lack keep adding 0, so `network` starts where they ended."""
+    given = read_weights(path).network.state_dict()
+    own = network.state_dict()
+    for name, values in given.items():
+        if name not in own or own[name].shape != values.shape:
+            raise ConfigError(f"{path}: its {name} does not fit the `shape` configured; keep widths and groups")
+    network.load_state_dict(own | given)
+
+
+def _multiplies_bfloat16(device: torch.device) -> bool:
+    return device.type == "cuda" or torch.cpu.get_capabilities().get("avx512_bf16", False)
 
 
 def _loop(
@@ -116,11 +130,12 @@ def _loop(
     started = time.monotonic() - 60 * run.minutes
     next_checkpoint = run.minutes + config.checkpoint_minutes
     next_validation = run.minutes + config.validation_minutes
+    gradients = BatchGradients(run.network, config.threads)
     recent: list[Outcome] = []
     while run.minutes < config.minutes:
         part = run.minutes / config.minutes
         rate = _set_learning_rate(run, config.learning_rate, part)
-        recent.append(_step(config, run, crops, device))
+        recent.append(_step(config, run, crops, gradients, device))
         run.step += 1
         run.minutes = (time.monotonic() - started) / 60
         if run.step % _LOG_EVERY == 0:
@@ -135,25 +150,21 @@ def _loop(
     _save(config, run)
 
 
-def _step(config: TrainConfig, run: Run, crops: Crops, device: torch.device) -> Outcome:
+def _step(config: TrainConfig, run: Run, crops: Crops, gradients: BatchGradients, device: torch.device) -> Outcome:
     """One step on the crops and λ that belong to the step's number, however often the run was resumed."""
     rng = np.random.default_rng((config.seed, run.step))
     planes = torch.from_numpy(crops.batch(config.batch, rng)).to(device)
-    lmbda = _sample_lmbda(config, rng).to(device)
-    outcome = evaluate_batch(run.network, planes, lmbda)
-    for optimizer in run.optimizers:
-        optimizer.zero_grad()
-    outcome.loss.backward()
+    lmbda = _sample_lmbda(config, run.network.shape, rng).to(device)
+    outcome = gradients(planes, lmbda, run.step)
     norm = float(nn.utils.clip_grad_norm_(run.network.parameters(), _CLIP_RATIO * run.gradient_norm))
     usual = run.gradient_norm
     run.gradient_norm = norm if math.isinf(usual) else 0.98 * usual + 0.02 * min(norm, 3 * usual)
-    for optimizer in run.optimizers:
-        optimizer.step()
+    run.optimizer.step()
     _average(run, config.ema)
     return outcome
 
 
-def _sample_lmbda(config: TrainConfig, rng: np.random.Generator) -> Tensor:
+def _sample_lmbda(config: TrainConfig, shape: Shape, rng: np.random.Generator) -> Tensor:
     """λ log-uniform and stratified over the batch; in a part of the steps another λ in a corner of each crop."""
     position = (rng.permutation(config.batch) + rng.random(config.batch)) / config.batch
     if rng.random() < config.map_part:
@@ -164,15 +175,14 @@ def _sample_lmbda(config: TrainConfig, rng: np.random.Generator) -> Tensor:
         for i in range(config.batch):
             maps[i, : cut[0, i], : cut[1, i]] = other[i]
         position = maps
-    values = LMBDA_MIN * (LMBDA_MAX / LMBDA_MIN) ** position
+    values = shape.lmbda_min * (shape.lmbda_max / shape.lmbda_min) ** position
     return torch.from_numpy(values.astype(np.float32))
 
 
 def _set_learning_rate(run: Run, peak: float, part: float) -> float:
     rate = peak * min(1.0, (run.step + 1) / _WARM_UP_STEPS) * max(0.0, 1 - part) ** _DECAY_POWER + 1e-6
-    for optimizer in run.optimizers:
-        for group in optimizer.param_groups:
-            group["lr"] = rate
+    for group in run.optimizer.param_groups:
+        group["lr"] = rate
     return rate
 
 

@@ -1,6 +1,7 @@
 """What training minimises: nats per pixel plus λ-weighted squared error, with quantization made differentiable."""
 
 from dataclasses import dataclass
+from functools import cache
 
 import torch
 import torch.nn.functional as F
@@ -15,6 +16,8 @@ from inspect_compress.qarv.network import (
     Network,
     Prediction,
 )
+from inspect_compress.qarv.rounding import Rounding
+from inspect_compress.qarv.tables import gaussian_tables, scale_index
 
 _NARROW = 0.7
 """Steps; the deviation of the prior below which rounding is passed on."""
@@ -29,36 +32,54 @@ class Outcome:
     squared_error: Tensor
 
 
-class NoisyExchange:
-    """Counts nats with additive uniform noise; passes on noise where the prior is wide, rounding where narrow.
+class TrainingExchange:
+    """Counts nats, and passes on noise where the prior is wide, rounding where narrow.
 
     A wide prior's rounding error is uniform noise, and noise has the unbiased gradient. A narrow one's is not:
     nearly all is rounded to 0, which the decoder must see (straight-through gradient, after D. Minnen and
-    S. Singh, "Channel-wise autoregressive entropy models for learned image compression", ICIP 2020).
+    S. Singh, "Channel-wise autoregressive entropy models for learned image compression", ICIP 2020), rounded as
+    the encoder will (see `qarv.rounding`).
+
+    The nats are those of the rounded residuals, from which the prior's scale learns. Rounding has no gradient, so
+    the residuals learn from the nats that they would have with noise.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, noise: torch.Generator) -> None:
+        self._noise = noise
+        self._rounding = _rounding(noise.device)
         self.nats: dict[int, list[Tensor]] = {stride: [] for stride in STRIDES}
 
     def __call__(self, prediction: Prediction, latent: Tensor | None) -> Tensor:
         assert latent is not None
         steps = (latent - prediction.mean).float() * prediction.gain
-        noisy = steps + torch.rand_like(steps) - 0.5
+        noisy = steps + torch.rand(steps.shape, generator=self._noise, device=steps.device) - 0.5
+        rounded = self._rounding(steps.detach(), scale_index(prediction.log_scale.detach()))
         scale = torch.exp(_lower_bound(prediction.log_scale.float(), LOG_SCALE_MIN))
-        nats = -torch.log(probability(noisy, scale)) * prediction.mask
-        self.nats[prediction.stride].append(nats.sum((1, 2, 3)))
-        rounded = steps + (steps.round() - steps).detach()
-        passed_on = torch.where(scale < _NARROW, rounded, noisy)
+        nats = _nats(rounded, scale)
+        noisy_nats = _nats(noisy, scale.detach())
+        counted = (nats + noisy_nats - noisy_nats.detach()) * prediction.mask
+        self.nats[prediction.stride].append(counted.sum((1, 2, 3)))
+        passed_on = torch.where(scale < _NARROW, steps + (rounded - steps).detach(), noisy)
         return passed_on * prediction.mask
 
 
-def evaluate_batch(network: Network, planes: Tensor, lmbda: Tensor) -> Outcome:
+def _nats(steps: Tensor, scale: Tensor) -> Tensor:
+    return -torch.log(probability(steps, scale))
+
+
+@cache
+def _rounding(device: torch.device) -> Rounding:
+    return Rounding(gaussian_tables(), device)
+
+
+def evaluate_batch(network: Network, planes: Tensor, lmbda: Tensor, noise: torch.Generator) -> Outcome:
     """Run both paths on planes `(B, 1, H, W)`, extended by MARGIN; `lmbda` is `(B,)` or a map at stride 32.
+    The quantization noise is drawn from `noise`.
 
     Only the pixels inside the margin count for distortion and for the number of pixels.
     """
     conditions = network.conditions(lmbda)
-    exchange = NoisyExchange()
+    exchange = TrainingExchange(noise)
     size = (planes.shape[2], planes.shape[3])
     features = network.top_down(size, conditions, exchange, network.bottom_up(planes, conditions))
     decoded = network.render(features, conditions).float()

@@ -16,9 +16,12 @@ from PIL import Image as PillowImage
 from inspect_compress.errors import ConfigError, DatasetError
 from inspect_compress.qarv.codec import QarvCodec
 from inspect_compress.qarv.network import Block, Network, Shape
-from inspect_compress.qarv.weights import read_weights
+from inspect_compress.qarv.tables import gaussian_tables
+from inspect_compress.qarv.weights import default_fingerprint, installed_model, read_weights, save_weights
 from inspect_compress.training.config import SourceConfig, read_config
 from inspect_compress.training.data import Crops, load_sources
+from inspect_compress.training.gradients import BatchGradients
+from inspect_compress.training.loop import start_from
 from inspect_compress.training.objective import evaluate_batch
 
 CONFIG = """
@@ -42,6 +45,11 @@ licence = "none"
 path = "images"
 weight = 1
 """
+
+
+def small(**changes: int) -> Network:
+    plain = {"width_8": 64, "width_16": 64, "width_32": 64, "blocks_8": 1, "blocks_16": 1, "blocks_32": 1}
+    return Network(Shape(**(plain | changes)))
 
 
 @pytest.fixture
@@ -99,23 +107,18 @@ def test_a_finished_run_is_not_overwritten(folder: Path) -> None:
     assert (folder / "run" / "checkpoint.pt").read_bytes() == b"precious"
 
 
-def test_training_lowers_the_loss(folder: Path) -> None:
+def test_training_lowers_the_loss_on_what_it_sees(folder: Path) -> None:
     sources, _ = load_sources([_source(folder)], held_out=1)
-    crops = Crops(sources, 64)
-    torch.manual_seed(0)
-    network = Network(Shape(width_8=64, width_16=64, width_32=64, blocks_8=1, blocks_16=1, blocks_32=1))
-    network.fit_scales(torch.from_numpy(crops.batch(8, np.random.default_rng(1))))
-    optimizer = torch.optim.AdamW(network.parameters(), 5e-5)
-    planes = torch.from_numpy(crops.batch(4, np.random.default_rng(2)))
-    lmbda = torch.tensor([50.0, 200.0, 800.0, 3200.0])
+    network = Network()
+    network.load_state_dict(installed_model(default_fingerprint()).network.state_dict())
+    optimizer = torch.optim.AdamW(network.parameters(), 1e-4)
+    planes = torch.from_numpy(Crops(sources, 64).batch(4, np.random.default_rng(2)))
+    gradients = BatchGradients(network, threads=2)
     losses = []
-    for _ in range(12):
-        outcome = evaluate_batch(network, planes, lmbda)
-        optimizer.zero_grad()
-        outcome.loss.backward()
+    for step in range(20):
+        losses.append(gradients(planes, torch.tensor([50.0, 200.0, 800.0, 3200.0]), step).loss.item())
         optimizer.step()
-        losses.append(outcome.loss.item())
-    assert np.mean(losses[-3:]) < 0.97 * np.mean(losses[:3])
+    assert np.mean(losses[-5:]) < 0.97 * np.mean(losses[:5])
 
 
 def test_bfloat16_blocks_give_nearly_the_same_loss(folder: Path) -> None:
@@ -129,10 +132,48 @@ def test_bfloat16_blocks_give_nearly_the_same_loss(folder: Path) -> None:
     for low_precision in (False, True):
         for block in (module for module in network.modules() if isinstance(module, Block)):
             block.in_bfloat16 = low_precision
-        torch.manual_seed(0)
-        losses.append(evaluate_batch(network, planes, torch.tensor([100.0, 1000.0])).loss.item())
+        noise = torch.Generator().manual_seed(0)
+        losses.append(evaluate_batch(network, planes, torch.tensor([100.0, 1000.0]), noise).loss.item())
     assert losses[0] != losses[1]
     assert losses[1] == pytest.approx(losses[0], rel=0.02)
+
+
+def test_gradients_computed_side_by_side_are_those_of_the_mean_loss(folder: Path) -> None:
+    sources, _ = load_sources([_source(folder)], held_out=1)
+    planes = torch.from_numpy(Crops(sources, 64).batch(4, np.random.default_rng(0)))
+    lmbda = torch.tensor([20.0, 90.0, 500.0, 4000.0])
+    network = small()
+    parts = [
+        evaluate_batch(network, planes[i : i + 2], lmbda[i : i + 2], torch.Generator().manual_seed(seed)).loss
+        for i, seed in ((0, 6), (2, 7))
+    ]
+    expected = torch.autograd.grad(sum(parts) / 2, list(network.parameters()))
+
+    outcome = BatchGradients(network, threads=2)(planes, lmbda, seed=3)
+
+    assert outcome.loss.item() == pytest.approx(float(sum(parts).detach()) / 2)
+    for parameter, gradient in zip(network.parameters(), expected, strict=True):
+        torch.testing.assert_close(parameter.grad, gradient, rtol=1e-3, atol=1e-6)
+
+
+def test_a_deeper_network_starts_where_the_given_weights_ended(tmp_path: Path) -> None:
+    trained = small()
+    for parameter in trained.parameters():
+        torch.nn.init.normal_(parameter, std=0.02)
+    save_weights(trained, tmp_path / "weights.safetensors", gaussian_tables())
+    deeper = small(depth_16=2, depth_32=3, blocks_16=2)
+
+    start_from(deeper, tmp_path / "weights.safetensors")
+
+    planes, lmbda = torch.rand(2, 1, 64, 64), torch.tensor([100.0, 1000.0])
+    one, other = (evaluate_batch(net, planes, lmbda, torch.Generator().manual_seed(0)) for net in (trained, deeper))
+    assert one.loss.item() == pytest.approx(other.loss.item(), rel=1e-5)
+
+
+def test_weights_of_another_width_are_refused(tmp_path: Path) -> None:
+    save_weights(small(width_8=72), tmp_path / "weights.safetensors", gaussian_tables())
+    with pytest.raises(ConfigError, match=r"weights\.safetensors: its .* does not fit"):
+        start_from(small(), tmp_path / "weights.safetensors")
 
 
 def test_the_same_seed_gives_the_same_crops(folder: Path) -> None:
