@@ -17,6 +17,7 @@ from inspect_compress.qarv.entropy import SYMBOL_LIMIT, LevelReader, LevelWriter
 from inspect_compress.qarv.network import LMBDA_STEPS, MARGIN, STRIDES, Conditions, Network, Prediction
 from inspect_compress.qarv.planes import from_planes, to_planes
 from inspect_compress.qarv.rounding import Rounding
+from inspect_compress.qarv.strips import by_strips, rows_of
 from inspect_compress.qarv.tables import scale_index
 from inspect_compress.qarv.threads import one_thread
 from inspect_compress.qarv.weights import Model, default_fingerprint, installed_model
@@ -116,9 +117,8 @@ def write_plane(
     writers: Mapping[int, SymbolWriter],
 ) -> Tensor:
     """Code a plane, `(H, W)`, into a writer for each stride; returns the features that `render` takes."""
-    padded = _pad(plane)
-    encoder = network.bottom_up(padded, conditions)
-    return network.top_down((padded.shape[2], padded.shape[3]), conditions, _Writing(rounding, writers), encoder)
+    encoder = network.bottom_up(_pad(plane), conditions)
+    return network.top_down(_padded_size(*plane.shape), conditions, _Writing(rounding, writers), encoder)
 
 
 class _Writing:
@@ -130,11 +130,17 @@ class _Writing:
 
     def __call__(self, prediction: Prediction, latent: Tensor | None) -> Tensor:
         assert latent is not None
-        rows = scale_index(prediction.log_scale)
-        steps = self._rounding((latent - prediction.mean) * prediction.gain, rows)
-        steps = steps.clamp(-SYMBOL_LIMIT, SYMBOL_LIMIT) * prediction.mask
+        tables = _tables(prediction)
+
+        def rows(start: int, stop: int) -> Tensor:
+            residual = latent[:, start:stop] - prediction.mean[:, start:stop]
+            residual = residual * rows_of(prediction.gain, start, stop)
+            steps = self._rounding(residual, tables[:, start:stop]).clamp(-SYMBOL_LIMIT, SYMBOL_LIMIT)
+            return steps * prediction.mask[:, start:stop]
+
+        steps = by_strips(rows, latent, *latent.shape[1:3], *latent.shape[2:])
         symbols = _coded(steps, prediction).to(torch.int32).numpy()
-        self._writers[prediction.stride].put(symbols, _coded(rows, prediction).numpy())
+        self._writers[prediction.stride].put(symbols, _coded(tables, prediction).numpy())
         return steps
 
 
@@ -145,13 +151,23 @@ class _Reading:
         self._readers = readers
 
     def __call__(self, prediction: Prediction, latent: Tensor | None) -> Tensor:
-        rows = _coded(scale_index(prediction.log_scale), prediction)
+        rows = _coded(_tables(prediction), prediction)
         symbols = self._readers[prediction.stride].get(rows.numpy())
         steps = torch.zeros_like(prediction.mean)
         steps[:, prediction.mask[0, :, :, 0]] = torch.from_numpy(symbols.astype(np.float32)).view(
             1, -1, steps.shape[-1]
         )
         return steps
+
+
+def _tables(prediction: Prediction) -> Tensor:
+    """The row of the probability tables for each latent, uint8, `(B, H, W, Z)`."""
+
+    def rows(start: int, stop: int) -> Tensor:
+        return scale_index(prediction.log_scale[:, start:stop] + rows_of(prediction.offset, start, stop))
+
+    shape = prediction.log_scale.shape
+    return by_strips(rows, torch.empty(shape[0], 0, dtype=torch.uint8), *shape[1:3], *shape[2:])
 
 
 def _coded(values: Tensor, prediction: Prediction) -> Tensor:

@@ -22,6 +22,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from inspect_compress.qarv.lapped import BLOCK, SUPPORT, lapped_basis
+from inspect_compress.qarv.strips import by_strips, rows_of, with_halo
 
 STRIDES = (32, 16, 8)
 LMBDA_STEPS = 256
@@ -83,14 +84,15 @@ class Shape:
 class Prediction:
     """What the decoder knows of a latent before it is read.
 
-    `log_scale` is the logarithm of the prior's standard deviation in quantization steps, `(B, H, W, Z)`;
-    `mean` the prior's mean in units of the features, `(B, H, W, Z)`; `gain` steps per unit, `(B, 1 or H, 1 or
-    W, Z)`; `mask` is True, `(1, H, W, 1)`, where the latent is coded in this step.
+    `log_scale + offset` is the logarithm of the prior's standard deviation in quantization steps, `(B, H, W, Z)`
+    and `(B, 1 or H, 1 or W, Z)`; `mean` the prior's mean in units of the features, `(B, H, W, Z)`; `gain` steps
+    per unit, shaped as `offset`; `mask` is True, `(1, H, W, 1)`, where the latent is coded in this step.
     """
 
     stride: int
     mean: Tensor
     log_scale: Tensor
+    offset: Tensor
     gain: Tensor
     mask: Tensor
 
@@ -125,9 +127,10 @@ class Block(nn.Module):
     def __init__(self, width: int, kernel: int = 5, expand: int = 2) -> None:
         super().__init__()
         self.width = width
+        self.halo = kernel // 2
         self.in_bfloat16 = False
         """Whether the perceptron computes in bfloat16: for training on a GPU; latents need the full precision."""
-        self.depthwise = nn.Conv2d(width, width, kernel, padding=kernel // 2, groups=width)
+        self.depthwise = nn.Conv2d(width, width, kernel, padding=(0, kernel // 2), groups=width)
         self.adapt = nn.Linear(_EMBEDDING, 2 * width)
         self.up = nn.Linear(width, expand * width)
         self.down = nn.Linear(expand * width, width)
@@ -136,12 +139,18 @@ class Block(nn.Module):
             nn.init.zeros_(parameter)
 
     def forward(self, x: Tensor, conditions: Conditions) -> Tensor:
-        h = self.depthwise(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
-        h = F.layer_norm(h, (self.width,), eps=1e-6)
-        scale, shift = Conditions.spread(self.adapt(conditions.embedding), *x.shape[1:3]).chunk(2, -1)
-        h = torch.addcmul(shift, h, 1 + scale)
-        with torch.autocast(x.device.type, torch.bfloat16) if self.in_bfloat16 else nullcontext():
-            return x + self.down(F.relu(self.up(h)))
+        table = Conditions.spread(self.adapt(conditions.embedding), *x.shape[1:3])
+
+        def rows(start: int, stop: int) -> Tensor:
+            around = with_halo(x, start, stop, self.halo)
+            h = self.depthwise(around.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+            h = F.layer_norm(h, (self.width,), eps=1e-6)
+            scale, shift = rows_of(table, start, stop).chunk(2, -1)
+            h = torch.addcmul(shift, h, 1 + scale)
+            with torch.autocast(x.device.type, torch.bfloat16) if self.in_bfloat16 else nullcontext():
+                return x[:, start:stop] + self.down(F.relu(self.up(h)))
+
+        return by_strips(rows, x, *x.shape[1:3], *x.shape[2:])
 
 
 class Latent(nn.Module):
@@ -187,16 +196,31 @@ class Latent(nn.Module):
         for parity, (prior, mask) in enumerate(zip(self.prior, (even, ~even), strict=True)):
             for block in self.blocks[parity::2]:
                 f = block(f, conditions)
-            mean, log_scale = prior(f).chunk(2, -1)
-            prediction = Prediction(self.stride, mean, log_scale + offset, gain, mask)
+            mean, log_scale = _pointwise(prior, f).chunk(2, -1)
+            prediction = Prediction(self.stride, mean, log_scale, offset, gain, mask)
             steps = exchange(prediction, None if h is None else self.wanted(f, h))
-            f = f + self.back(steps / gain) + self.context(_strength(steps)) * mask
+            f = self.told(f, steps, gain, mask)
         return f
 
     def wanted(self, f: Tensor, h: Tensor) -> Tensor:
         """The posterior's mean, `(B, H, W, Z)`, from both paths (bidirectional inference)."""
-        both = torch.cat([f, h], dim=-1)
-        return self.posterior(h) + self.posterior_down(F.relu(self.posterior_up(both)))
+
+        def rows(start: int, stop: int) -> Tensor:
+            encoder = h[:, start:stop]
+            both = torch.cat([f[:, start:stop], encoder], dim=-1)
+            return self.posterior(encoder) + self.posterior_down(F.relu(self.posterior_up(both)))
+
+        return by_strips(rows, f, *f.shape[1:3], f.shape[2], self.channels)
+
+    def told(self, f: Tensor, steps: Tensor, gain: Tensor, mask: Tensor) -> Tensor:
+        """The features with what the residuals say added."""
+
+        def rows(start: int, stop: int) -> Tensor:
+            said = steps[:, start:stop]
+            values = self.back(said / rows_of(gain, start, stop))
+            return f[:, start:stop] + values + self.context(_strength(said)) * mask[:, start:stop]
+
+        return by_strips(rows, f, *f.shape[1:3], *f.shape[2:])
 
 
 class Enter(nn.Module):
@@ -210,7 +234,11 @@ class Enter(nn.Module):
     def forward(self, planes: Tensor) -> Tensor:
         padded = F.pad(planes[:, 0], (MARGIN,) * 4)
         patches = padded.unfold(1, SUPPORT, BLOCK).unfold(2, SUPPORT, BLOCK)
-        return F.linear(patches.flatten(3), self.weight.flatten(1), self.bias)
+
+        def rows(start: int, stop: int) -> Tensor:
+            return F.linear(patches[:, start:stop].flatten(3), self.weight.flatten(1), self.bias)
+
+        return by_strips(rows, planes, *patches.shape[1:3], patches.shape[2], len(self.weight))
 
 
 class Leave(nn.Module):
@@ -222,12 +250,18 @@ class Leave(nn.Module):
         self.bias = nn.Parameter(torch.zeros(1))
 
     def forward(self, f: Tensor) -> Tensor:
-        b, h, w, _ = f.shape
-        patches = F.linear(f, self.weight.flatten(1).T).view(b, h, w, 2, BLOCK, 2, BLOCK)
-        rows = _overlap(patches[:, :, :, 0], patches[:, :, :, 1], dim=1)
-        both = _overlap(rows[:, :, :, :, 0], rows[:, :, :, :, 1], dim=2)
-        planes = both.permute(0, 1, 3, 2, 4).reshape(b, 1, (h + 1) * BLOCK, (w + 1) * BLOCK)
-        return planes[..., MARGIN:-MARGIN, MARGIN:-MARGIN] + self.bias
+        h, w = f.shape[1:3]
+
+        def rows(start: int, stop: int) -> Tensor:
+            """Each from the lower half of the patches above and the upper half of its own."""
+            around = with_halo(f, start, stop, 1)[:, :-1]
+            patches = F.linear(around, self.weight.flatten(1).T).unflatten(-1, (2, BLOCK, 2, BLOCK))
+            both = patches[:, 1:, :, 0] + patches[:, :-1, :, 1]
+            across = F.pad(both[..., 0, :], (0, 0, 0, 0, 0, 1)) + F.pad(both[..., 1, :], (0, 0, 0, 0, 1, 0))
+            return across.permute(0, 1, 3, 2, 4).flatten(3)
+
+        planes = by_strips(rows, f, h + 1, w + 1, BLOCK, (w + 1) * BLOCK).flatten(1, 2)
+        return planes[:, None, MARGIN:-MARGIN, MARGIN:-MARGIN] + self.bias
 
 
 class Network(nn.Module):
@@ -271,10 +305,10 @@ class Network(nn.Module):
         h8 = self.enter(planes - 0.5)
         for block in self.up_8:
             h8 = block(h8, conditions)
-        h16 = self.halve_16(_gather(h8))
+        h16 = _pointwise(self.halve_16, _gather(h8))
         for block in self.up_16:
             h16 = block(h16, conditions)
-        h32 = self.halve_32(_gather(h16))
+        h32 = _pointwise(self.halve_32, _gather(h16))
         for block in self.up_32:
             h32 = block(h32, conditions)
         return h32, h16, h8
@@ -295,10 +329,10 @@ class Network(nn.Module):
         f = self.start.expand(batch, size[0] // 32, size[1] // 32, -1)
         for latent in self.latents_32:
             f = latent(f, h32, conditions, exchange)
-        f = _scatter(self.double_16(f))
+        f = _scatter(_pointwise(self.double_16, f))
         for latent in self.latents_16:
             f = latent(f, h16, conditions, exchange)
-        f = _scatter(self.double_8(f))
+        f = _scatter(_pointwise(self.double_8, f))
         for latent in self.latents_8:
             f = latent(f, h8, conditions, exchange)
         return f
@@ -355,6 +389,12 @@ def _latents(stride: int, width: int, depth: int, groups: tuple[int, ...]) -> nn
     return nn.ModuleList([Latent(stride, width, depth, a, b) for a, b in pairwise(groups)])
 
 
+def _pointwise(layer: nn.Module, x: Tensor) -> Tensor:
+    """A linear layer, strip by strip."""
+    channels = cast(nn.Linear, layer).out_features
+    return by_strips(lambda start, stop: layer(x[:, start:stop]), x, *x.shape[1:3], x.shape[2], channels)
+
+
 def _strength(steps: Tensor) -> Tensor:
     """Residuals and their magnitudes, cut at 4 steps, `(B, H, W, 2 Z)`: what tells how busy a place is.
 
@@ -362,12 +402,6 @@ def _strength(steps: Tensor) -> Tensor:
     so that what training does to the layer above is gentle to the features.
     """
     return torch.cat([steps.clamp(-4, 4), steps.abs().clamp(max=4)], dim=-1) / 16
-
-
-def _overlap(first: Tensor, second: Tensor, dim: int) -> Tensor:
-    """Add two halves of which the second lies one step further along `dim`."""
-    empty = torch.zeros_like(first.narrow(dim, 0, 1))
-    return torch.cat([first, empty], dim) + torch.cat([empty, second], dim)
 
 
 def _gather(x: Tensor) -> Tensor:

@@ -21,11 +21,14 @@ from inspect_compress.qarv.tables import gaussian_tables, scale_index
 
 _NARROW = 0.7
 """Steps; the deviation of the prior below which rounding is passed on."""
+_RATE_EXPONENT = 0.45
+"""The rate grows with this power of λ."""
+_LMBDA_OF_WEIGHT_1 = 350.0
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """Means over a batch: `loss` in nats per pixel, `nats` per pixel by stride, `squared_error` per sample."""
+    """Means over a batch: `loss` weighted, `nats` per pixel by stride, `squared_error` per sample."""
 
     loss: Tensor
     nats: dict[int, Tensor]
@@ -53,8 +56,9 @@ class TrainingExchange:
         assert latent is not None
         steps = (latent - prediction.mean).float() * prediction.gain
         noisy = steps + torch.rand(steps.shape, generator=self._noise, device=steps.device) - 0.5
-        rounded = self._rounding(steps.detach(), scale_index(prediction.log_scale.detach()))
-        scale = torch.exp(_lower_bound(prediction.log_scale.float(), LOG_SCALE_MIN))
+        log_scale = (prediction.log_scale + prediction.offset).float()
+        rounded = self._rounding(steps.detach(), scale_index(log_scale.detach()))
+        scale = torch.exp(_lower_bound(log_scale, LOG_SCALE_MIN))
         nats = _nats(rounded, scale)
         noisy_nats = _nats(noisy, scale.detach())
         counted = (nats + noisy_nats - noisy_nats.detach()) * prediction.mask
@@ -89,8 +93,14 @@ def evaluate_batch(network: Network, planes: Tensor, lmbda: Tensor, noise: torch
     nats = {stride: torch.stack(parts).sum(0) / pixels for stride, parts in exchange.nats.items()}
     weight = _per_pixel(lmbda, size)[..., inner, inner]
     rate = torch.stack(list(nats.values())).sum(0)
-    loss = (rate + DISTORTION_WEIGHT * (weight * error).mean((1, 2, 3))).mean()
+    loss = (_importance(lmbda) * (rate + DISTORTION_WEIGHT * (weight * error).mean((1, 2, 3)))).mean()
     return Outcome(loss, {stride: value.mean() for stride, value in nats.items()}, error.mean())
+
+
+def _importance(lmbda: Tensor) -> Tensor:
+    """The weight of each picture, `(B,)`: about 1 / rate, so that a per cent of rate counts alike at every λ."""
+    middle = lmbda if lmbda.dim() == 1 else lmbda.log().mean((1, 2)).exp()
+    return (middle / _LMBDA_OF_WEIGHT_1) ** -_RATE_EXPONENT
 
 
 def _per_pixel(lmbda: Tensor, size: tuple[int, int]) -> Tensor:

@@ -1,0 +1,48 @@
+"""Layers applied strip by strip, so that a strip stays in the processor's cache and memory stays small.
+
+Every layer is computed for all of a picture before the next one, from whole rows of the one before: there are no
+tiles, so no seams, nothing is computed twice, and a picture has only one way of being computed. A strip's height
+depends on the width alone.
+"""
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from inspect_compress.qarv.threads import side_by_side
+
+_POSITIONS = 2048
+"""Positions in a strip: some hundred kilobytes a tensor."""
+
+
+def by_strips(rows: Callable[[int, int], Tensor], like: Tensor, height: int, width: int, *shape: int) -> Tensor:
+    """`(B, height, *shape)`, of which `rows(start, stop)` makes the rows from start to before stop.
+
+    `width` is the number of positions in a row. While gradients are recorded there is one strip, of all rows.
+    The result has the type of `like`.
+    """
+    step = max(1, _POSITIONS // width)
+    if torch.is_grad_enabled() or height <= step:
+        return rows(0, height)
+    out = like.new_empty(like.shape[0], height, *shape)
+
+    def fill(start: int) -> None:
+        stop = min(height, start + step)
+        out[:, start:stop] = rows(start, stop)
+
+    side_by_side(fill, range(0, height, step))
+    return out
+
+
+def with_halo(x: Tensor, start: int, stop: int, halo: int) -> Tensor:
+    """Rows of `(B, H, W, C)` with `halo` more on each side, zero where the picture ends."""
+    above, below = max(0, halo - start), max(0, stop + halo - x.shape[1])
+    part = x[:, max(0, start - halo) : stop + halo]
+    return F.pad(part, (0, 0, 0, 0, above, below)) if above or below else part
+
+
+def rows_of(table: Tensor, start: int, stop: int) -> Tensor:
+    """Rows of a table, `(B, H, W, C)`; all of it where it is the same for all positions, `(B, 1, 1, C)`."""
+    return table if table.shape[1] == 1 else table[:, start:stop]
