@@ -1,12 +1,11 @@
 """The QARV codec: images to `.qarv` files and back. Joins the network, the entropy coder and the container."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from inspect_compress.codecs import check_quality
@@ -15,12 +14,15 @@ from inspect_compress.images import Image, check_image
 from inspect_compress.qarv.container import Container, Level
 from inspect_compress.qarv.entropy import SYMBOL_LIMIT, LevelReader, LevelWriter, Models, Rows, Symbols
 from inspect_compress.qarv.network import LMBDA_STEPS, MARGIN, STRIDES, Conditions, Network, Prediction
-from inspect_compress.qarv.planes import from_planes, to_planes
+from inspect_compress.qarv.planes import Plane, from_planes, plane_sizes, to_planes
 from inspect_compress.qarv.rounding import Rounding
 from inspect_compress.qarv.strips import by_strips, rows_of
 from inspect_compress.qarv.tables import scale_index
-from inspect_compress.qarv.threads import one_thread
+from inspect_compress.qarv.threads import one_thread, side_by_side
 from inspect_compress.qarv.weights import Model, default_fingerprint, installed_model
+
+_HALVED_UP_TO = 1000.0
+"""λ up to which difference planes are halved: half the time, and at small λ fewer bytes (docs/training.md)."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,14 @@ class QarvCodec:
         container, planes = self._encode(check_image(image), lmbda_index(quality), render=True)
         return Encoded(container.to_bytes(), from_planes(planes))
 
+    def encode_batch(self, images: Sequence[Image], *, quality: int) -> list[bytes]:
+        """As `encode`, for several images side by side: the same bytes."""
+        return side_by_side(lambda image: self.encode(image, quality=quality), images)
+
+    def decode_batch(self, files: Sequence[bytes]) -> list[Image]:
+        """As `decode`, for several files side by side: the same pictures."""
+        return side_by_side(self.decode, files)
+
     def decode(self, data: bytes) -> Image:
         """The picture in a `.qarv` file, `uint8`, `(H, W)` or `(H, W, 3)`.
 
@@ -68,39 +78,53 @@ class QarvCodec:
         model = self._model if container.model == self.model else installed_model(container.model)
         models = self._tables.setdefault(model.fingerprint, Models(model.tables))
         readers = {level.stride: LevelReader(models, level.data) for level in container.levels}
-        size = (container.height, container.width)
-        padded = _padded_size(*size)
-        lmbda = torch.tensor([model.network.shape.lmbda_of(container.lmbda_index)])
-        planes = np.empty((container.channels, *size), np.float32)
+        network = model.network
+        sizes = plane_sizes(container.height, container.width, container.channels, halved=container.halved)
+        lmbdas = _plane_lmbdas(network, container.lmbda_index, container.channels, halved=container.halved)
+        planes = []
         with one_thread(), torch.inference_mode():
-            conditions = model.network.conditions(lmbda)
-            for plane in planes:
-                features = model.network.top_down(padded, conditions, _Reading(readers))
-                plane[:] = _crop(model.network.render(features, conditions), size)
+            for size, lmbda in zip(sizes, lmbdas, strict=True):
+                conditions = network.conditions(lmbda)
+                features = network.top_down(_padded_size(*size), conditions, _Reading(readers))
+                planes.append(_crop(network.render(features, conditions), size))
         if any(readers[level.stride].crc != level.symbols_crc for level in container.levels):
             raise OutOfStepError
         return from_planes(planes)
 
-    def _encode(self, image: Image, index: int, *, render: bool = False) -> tuple[Container, NDArray[np.float32]]:
+    def _encode(self, image: Image, index: int, *, render: bool = False) -> tuple[Container, list[Plane]]:
         network = self._model.network
         writers = {stride: LevelWriter(self._tables[self.model]) for stride in STRIDES}
-        planes = to_planes(image)
-        size = planes.shape[1:]
-        rendered = np.empty_like(planes)
+        height, width = image.shape[:2]
+        channels = 1 if image.ndim == 2 else 3
+        planes, halved = prepare(network, image, index)
+        rendered = []
         with one_thread(), torch.inference_mode():
-            conditions = network.conditions(torch.tensor([network.shape.lmbda_of(index)]))
-            for plane, out in zip(planes, rendered, strict=True):
+            for plane, lmbda in planes:
+                conditions = network.conditions(lmbda)
                 features = write_plane(network, plane, conditions, self._rounding, writers)
                 if render:
-                    out[:] = _crop(network.render(features, conditions), size)
+                    rendered.append(_crop(network.render(features, conditions), plane.shape))
         levels = tuple(Level(stride, writer.finish(), writer.crc) for stride, writer in writers.items())
-        channels = 1 if image.ndim == 2 else 3
-        return Container(size[1], size[0], channels, 8, self.model, index, levels), rendered
+        return Container(width, height, channels, 8, self.model, index, levels, halved), rendered
 
 
 def lmbda_index(quality: int) -> int:
     """The index of λ for a quality from 1 to 100: 0 to 255, linear."""
     return round((check_quality(quality) - 1) / 99 * (LMBDA_STEPS - 1))
+
+
+def prepare(network: Network, image: Image, index: int) -> tuple[list[tuple[Plane, Tensor]], bool]:
+    """An image's planes, each with its λ, `(1,)`, and whether the difference planes are halved."""
+    channels = 1 if image.ndim == 2 else 3
+    halved = channels == 3 and network.shape.lmbda_of(index) <= _HALVED_UP_TO
+    lmbdas = _plane_lmbdas(network, index, channels, halved=halved)
+    return list(zip(to_planes(image, halved=halved), lmbdas, strict=True)), halved
+
+
+def _plane_lmbdas(network: Network, index: int, channels: int, *, halved: bool) -> list[Tensor]:
+    lmbda = network.shape.lmbda_of(index)
+    difference = min(4 * lmbda, network.shape.lmbda_max) if halved else lmbda
+    return [torch.tensor([value]) for value in (lmbda, *[difference] * (channels - 1))]
 
 
 class SymbolWriter(Protocol):
@@ -111,7 +135,7 @@ class SymbolWriter(Protocol):
 
 def write_plane(
     network: Network,
-    plane: NDArray[np.float32],
+    plane: Plane,
     conditions: Conditions,
     rounding: Rounding,
     writers: Mapping[int, SymbolWriter],
@@ -180,7 +204,7 @@ def _padded_size(height: int, width: int) -> tuple[int, int]:
     return tuple(-(-(side + 2 * MARGIN) // coarsest) * coarsest for side in (height, width))  # type: ignore[return-value]
 
 
-def _pad(plane: NDArray[np.float32]) -> Tensor:
+def _pad(plane: Plane) -> Tensor:
     """`(H, W)` to `(1, 1, H', W')`, multiples of 32, by repeating the border at least MARGIN times."""
     pads = [
         (MARGIN, padded - side - MARGIN) for padded, side in zip(_padded_size(*plane.shape), plane.shape, strict=True)
@@ -188,5 +212,5 @@ def _pad(plane: NDArray[np.float32]) -> Tensor:
     return torch.from_numpy(np.pad(plane, pads, mode="edge"))[None, None]
 
 
-def _crop(planes: Tensor, size: tuple[int, ...]) -> NDArray[np.float32]:
+def _crop(planes: Tensor, size: tuple[int, ...]) -> Plane:
     return planes[0, 0, MARGIN : MARGIN + size[0], MARGIN : MARGIN + size[1]].numpy()

@@ -22,6 +22,7 @@ FIXED_BYTES = _HEADER.size + _CHECKSUM.size
 LEAST_BYTES = FIXED_BYTES + len(STRIDES) * _LEVEL.size
 
 _COLOUR_FLAG = 0x01
+_HALVED_FLAG = 0x20
 _DEPTH_SHIFT = 1
 _DEPTH_MASK = 0x0F
 
@@ -37,7 +38,11 @@ class Level:
 
 @dataclass(frozen=True)
 class Container:
-    """All that a `.qarv` file says. `levels` are coarse first; `model` is 16 hex digits."""
+    """All that a `.qarv` file says.
+
+    `halved`: the difference planes of a colour picture are of half the size; `levels` are coarse first; `model` is
+    16 hex digits.
+    """
 
     width: int
     height: int
@@ -46,10 +51,12 @@ class Container:
     model: str
     lmbda_index: int
     levels: tuple[Level, ...]
+    halved: bool = False
 
     def to_bytes(self) -> bytes:
         """The whole file."""
         samples = (_COLOUR_FLAG if self.channels == 3 else 0) | (self.bit_depth - 1) << _DEPTH_SHIFT
+        samples |= _HALVED_FLAG if self.halved else 0
         size = (self.width - 1, self.height - 1)
         header = _HEADER.pack(MAGIC, VERSION, *size, samples, bytes.fromhex(self.model), self.lmbda_index)
         index = b"".join(_LEVEL.pack(len(level.data), level.symbols_crc) for level in self.levels)
@@ -80,7 +87,10 @@ class Container:
 
 def _parse(header: tuple, index: list[tuple[int, int]], data: bytes) -> Container:
     _, _, width, height, samples, model, lmbda_index = header
-    if samples & ~(_COLOUR_FLAG | _DEPTH_MASK << _DEPTH_SHIFT):
+    halved = bool(samples & _HALVED_FLAG)
+    if samples & ~(_COLOUR_FLAG | _HALVED_FLAG | _DEPTH_MASK << _DEPTH_SHIFT) or (
+        halved and not samples & _COLOUR_FLAG
+    ):
         raise UnknownVersionError("uses features of a newer version of the format")
     bit_depth = (samples >> _DEPTH_SHIFT & _DEPTH_MASK) + 1
     if bit_depth != 8 or width >= MAX_SIDE or height >= MAX_SIDE:
@@ -95,4 +105,4 @@ def _parse(header: tuple, index: list[tuple[int, int]], data: bytes) -> Containe
         levels.append(Level(stride, data[start : start + length], crc))
         start += length
     channels = 3 if samples & _COLOUR_FLAG else 1
-    return Container(width + 1, height + 1, channels, bit_depth, model.hex(), lmbda_index, tuple(levels))
+    return Container(width + 1, height + 1, channels, bit_depth, model.hex(), lmbda_index, tuple(levels), halved)

@@ -7,9 +7,8 @@ import torch
 from numpy.typing import NDArray
 
 from inspect_compress.images import Image
-from inspect_compress.qarv.codec import lmbda_index, write_plane
+from inspect_compress.qarv.codec import lmbda_index, prepare, write_plane
 from inspect_compress.qarv.network import SCALE_STEPS, STRIDES, Network
-from inspect_compress.qarv.planes import to_planes
 from inspect_compress.qarv.rounding import Rounding
 from inspect_compress.qarv.tables import TOTAL, gaussian_tables, radius, to_frequencies
 
@@ -41,10 +40,9 @@ def fit_tables(network: Network, images: Sequence[Image]) -> list[NDArray[np.int
     network = network.eval()
     with torch.inference_mode():
         for number, image in enumerate(images):
-            quality = _QUALITIES[number % len(_QUALITIES)]
-            conditions = network.conditions(torch.tensor([network.shape.lmbda_of(lmbda_index(quality))]))
-            for plane in to_planes(image):
-                write_plane(network, plane, conditions, rounding, dict.fromkeys(STRIDES, counter))
+            index = lmbda_index(_QUALITIES[number % len(_QUALITIES)])
+            for plane, lmbda in prepare(network, image, index)[0]:
+                write_plane(network, plane, network.conditions(lmbda), rounding, dict.fromkeys(STRIDES, counter))
     return [
         to_frequencies(counts + _GAUSSIAN_WEIGHT * assumed / TOTAL)
         for counts, assumed in zip(counter.counts, gaussian_tables(), strict=True)

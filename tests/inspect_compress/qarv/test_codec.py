@@ -84,7 +84,7 @@ print(hashlib.sha256(picture.tobytes()).hexdigest())
 
 @pytest.mark.parametrize("threads", ["1", "2", "5", "default"])
 def test_another_process_with_any_thread_count_decodes_the_same(tmp_path: Path, threads: str) -> None:
-    encoded = CODEC.encode_and_reconstruct(surface(200, 333, colour=True), quality=70)
+    encoded = CODEC.encode_and_reconstruct(surface(400, 555, colour=True), quality=70)
     file = tmp_path / "frame.qarv"
     file.write_bytes(encoded.data)
     environment = dict(os.environ)
@@ -102,7 +102,7 @@ def test_another_process_with_any_thread_count_decodes_the_same(tmp_path: Path, 
 
 @pytest.mark.parametrize("threads", [1, 2, 3])
 def test_the_encoders_thread_count_does_not_matter_and_is_left_alone(threads: int) -> None:
-    image = surface(150, 150)
+    image = surface(450, 450)
     expected = CODEC.encode(image, quality=60)
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
@@ -111,6 +111,24 @@ def test_the_encoders_thread_count_does_not_matter_and_is_left_alone(threads: in
         assert torch.get_num_threads() == threads
     finally:
         torch.set_num_threads(before)
+
+
+def test_batches_give_the_bytes_and_pixels_of_one_by_one() -> None:
+    images = [surface(450, 320), surface(90, 120, colour=True), surface(1, 1)]
+    files = CODEC.encode_batch(images, quality=70)
+    assert files == [CODEC.encode(image, quality=70) for image in images]
+    for picture, file in zip(CODEC.decode_batch(files), files, strict=True):
+        np.testing.assert_array_equal(picture, CODEC.decode(file))
+
+
+@pytest.mark.parametrize("quality", [20, 95])
+def test_colour_is_kept_at_low_and_at_high_quality(quality: int) -> None:
+    """Difference planes are halved at the low one."""
+    image = surface(64, 97, colour=True)
+    encoded = CODEC.encode_and_reconstruct(image, quality=quality)
+    assert Container.from_bytes(encoded.data).halved == (quality == 20)
+    for channel in range(3):
+        assert psnr(image[..., channel], encoded.reconstruction[..., channel]) > 30
 
 
 def test_several_frames_at_once_give_the_same_bytes_as_one_by_one() -> None:

@@ -14,14 +14,16 @@ crc = st.integers(0, 2**32 - 1)
 
 @st.composite
 def containers(draw: st.DrawFn) -> Container:
+    channels = draw(st.sampled_from((1, 3)))
     return Container(
         width=draw(st.integers(1, 8192)),
         height=draw(st.integers(1, 8192)),
-        channels=draw(st.sampled_from((1, 3))),
+        channels=channels,
         bit_depth=8,
         model=draw(st.binary(min_size=8, max_size=8)).hex(),
         lmbda_index=draw(st.integers(0, 255)),
         levels=tuple(Level(stride, draw(words), draw(crc)) for stride in STRIDES),
+        halved=channels == 3 and draw(st.booleans()),
     )
 
 
