@@ -20,13 +20,13 @@ DEFAULT_ANCHOR = "jpeg"
 
 def bench(
     dataset: Annotated[
-        Path,
+        Path | None,
         typer.Argument(
             metavar="DATASET",
             help="A folder of images, a folder with a labels.csv, or a CSV file with a column `image` "
             "(and perhaps `split`). Use lossless originals: an image that was a JPEG before flatters JPEG.",
         ),
-    ],
+    ] = None,
     codecs: Annotated[
         str,
         typer.Option(metavar="A,B,…", help="Codecs to compare, by name. `png` is the lossless yardstick."),
@@ -61,6 +61,12 @@ def bench(
         bool, typer.Option("--json", help="Print one JSON object instead of tables, and nothing else.")
     ] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace results in --out.")] = False,
+    speed: Annotated[
+        bool,
+        typer.Option(
+            "--speed", help="Instead, time QARV from file to file beside its authors' network; needs no DATASET."
+        ),
+    ] = False,
 ) -> None:
     """Compare codecs on your images: file size, fidelity, speed and memory.
 
@@ -74,6 +80,11 @@ def bench(
 
     Whether a detector still finds the defects is another question: see `inspect-compress pilot`.
     """
+    if speed:
+        _bench_speed(as_json=as_json)
+        return
+    if dataset is None:
+        raise ConfigError("DATASET is missing; name a folder of images or a labels.csv")
     from evaluation.bench import evenly_spaced, ladder_of, run_bench
     from evaluation.image_paths import image_paths
     from inspect_compress.files import refuse_existing
@@ -105,6 +116,34 @@ def bench(
         typer.echo(json.dumps(record, allow_nan=False))
     else:
         _print(result, out)
+
+
+def _bench_speed(*, as_json: bool) -> None:
+    from evaluation.speed import run_speed
+    from inspect_compress.progress import progress
+
+    bar = progress()
+    with bar:
+        task = bar.add_task("starting", total=None)
+        result = run_speed(lambda what: bar.update(task, description=what))
+    if as_json:
+        typer.echo(json.dumps(result.to_json()))
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title=f"Megapixels per second, {result.threads} threads")
+    for heading in ("what", "picture", "encode MP/s", "decode MP/s", "cores busy"):
+        table.add_column(heading, justify="left" if heading in ("what", "picture") else "right")
+    for row in result.rows:
+        cores = f"{row.encode_cores:.1f} / {row.decode_cores:.1f}"
+        table.add_row(row.what, row.size, f"{row.encode_mpx_s:.3g}", f"{row.decode_mpx_s:.3g}", cores)
+    console = Console(highlight=False)
+    console.print(table)
+    console.print(
+        f"On the same picture QARV encodes {result.encode_times_faster:.1f} and decodes "
+        f"{result.decode_times_faster:.1f} times as fast as its authors' network alone."
+    )
 
 
 def _codecs(text: str) -> list[str]:

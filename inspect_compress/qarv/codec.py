@@ -14,7 +14,7 @@ from inspect_compress.images import Image, check_image
 from inspect_compress.qarv.container import Container, Level
 from inspect_compress.qarv.entropy import SYMBOL_LIMIT, LevelReader, LevelWriter, Models, Rows, Symbols
 from inspect_compress.qarv.network import LMBDA_STEPS, MARGIN, STRIDES, Conditions, Network, Prediction
-from inspect_compress.qarv.planes import Plane, from_planes, plane_sizes, to_planes
+from inspect_compress.qarv.planes import Planes, from_planes, plane_shapes, to_planes
 from inspect_compress.qarv.rounding import Rounding
 from inspect_compress.qarv.strips import by_strips, rows_of
 from inspect_compress.qarv.tables import scale_index
@@ -57,8 +57,8 @@ class QarvCodec:
 
     def encode_and_reconstruct(self, image: Image, *, quality: int) -> Encoded:
         """As `encode`; with the picture that `decode` will return."""
-        container, planes = self._encode(check_image(image), lmbda_index(quality), render=True)
-        return Encoded(container.to_bytes(), from_planes(planes))
+        container, parts = self._encode(check_image(image), lmbda_index(quality), render=True)
+        return Encoded(container.to_bytes(), from_planes(parts))
 
     def encode_batch(self, images: Sequence[Image], *, quality: int) -> list[bytes]:
         """As `encode`, for several images side by side: the same bytes."""
@@ -79,31 +79,31 @@ class QarvCodec:
         models = self._tables.setdefault(model.fingerprint, Models(model.tables))
         readers = {level.stride: LevelReader(models, level.data) for level in container.levels}
         network = model.network
-        sizes = plane_sizes(container.height, container.width, container.channels, halved=container.halved)
-        lmbdas = _plane_lmbdas(network, container.lmbda_index, container.channels, halved=container.halved)
-        planes = []
+        shapes = plane_shapes(container.height, container.width, container.channels, halved=container.halved)
+        lmbdas = _lmbdas(network, container.lmbda_index, shapes)
+        parts = []
         with one_thread(), torch.inference_mode():
-            for size, lmbda in zip(sizes, lmbdas, strict=True):
+            for (_, *size), lmbda in zip(shapes, lmbdas, strict=True):
                 conditions = network.conditions(lmbda)
                 features = network.top_down(_padded_size(*size), conditions, _Reading(readers))
-                planes.append(_crop(network.render(features, conditions), size))
+                parts.append(_crop(network.render(features, conditions), size))
         if any(readers[level.stride].crc != level.symbols_crc for level in container.levels):
             raise OutOfStepError
-        return from_planes(planes)
+        return from_planes(parts)
 
-    def _encode(self, image: Image, index: int, *, render: bool = False) -> tuple[Container, list[Plane]]:
+    def _encode(self, image: Image, index: int, *, render: bool = False) -> tuple[Container, list[Planes]]:
         network = self._model.network
         writers = {stride: LevelWriter(self._tables[self.model]) for stride in STRIDES}
         height, width = image.shape[:2]
         channels = 1 if image.ndim == 2 else 3
-        planes, halved = prepare(network, image, index)
+        parts, halved = prepare(network, image, index)
         rendered = []
         with one_thread(), torch.inference_mode():
-            for plane, lmbda in planes:
+            for planes, lmbda in parts:
                 conditions = network.conditions(lmbda)
-                features = write_plane(network, plane, conditions, self._rounding, writers)
+                features = write_planes(network, planes, conditions, self._rounding, writers)
                 if render:
-                    rendered.append(_crop(network.render(features, conditions), plane.shape))
+                    rendered.append(_crop(network.render(features, conditions), planes.shape[1:]))
         levels = tuple(Level(stride, writer.finish(), writer.crc) for stride, writer in writers.items())
         return Container(width, height, channels, 8, self.model, index, levels, halved), rendered
 
@@ -113,18 +113,20 @@ def lmbda_index(quality: int) -> int:
     return round((check_quality(quality) - 1) / 99 * (LMBDA_STEPS - 1))
 
 
-def prepare(network: Network, image: Image, index: int) -> tuple[list[tuple[Plane, Tensor]], bool]:
-    """An image's planes, each with its λ, `(1,)`, and whether the difference planes are halved."""
+def prepare(network: Network, image: Image, index: int) -> tuple[list[tuple[Planes, Tensor]], bool]:
+    """An image's planes, each with its λ, `(P,)`, and whether the difference planes are halved."""
     channels = 1 if image.ndim == 2 else 3
     halved = channels == 3 and network.shape.lmbda_of(index) <= _HALVED_UP_TO
-    lmbdas = _plane_lmbdas(network, index, channels, halved=halved)
-    return list(zip(to_planes(image, halved=halved), lmbdas, strict=True)), halved
+    parts = to_planes(image, halved=halved)
+    lmbdas = _lmbdas(network, index, [planes.shape for planes in parts])
+    return list(zip(parts, lmbdas, strict=True)), halved
 
 
-def _plane_lmbdas(network: Network, index: int, channels: int, *, halved: bool) -> list[Tensor]:
+def _lmbdas(network: Network, index: int, shapes: Sequence[tuple[int, ...]]) -> list[Tensor]:
+    """λ of each part's planes; the two that are halved have samples that stand for four."""
     lmbda = network.shape.lmbda_of(index)
-    difference = min(4 * lmbda, network.shape.lmbda_max) if halved else lmbda
-    return [torch.tensor([value]) for value in (lmbda, *[difference] * (channels - 1))]
+    of_halved = min(4 * lmbda, network.shape.lmbda_max)
+    return [torch.full((shape[0],), of_halved if shape[0] == 2 else lmbda) for shape in shapes]
 
 
 class SymbolWriter(Protocol):
@@ -133,16 +135,16 @@ class SymbolWriter(Protocol):
     def put(self, symbols: Symbols, rows: Rows) -> None: ...
 
 
-def write_plane(
+def write_planes(
     network: Network,
-    plane: Plane,
+    planes: Planes,
     conditions: Conditions,
     rounding: Rounding,
     writers: Mapping[int, SymbolWriter],
 ) -> Tensor:
-    """Code a plane, `(H, W)`, into a writer for each stride; returns the features that `render` takes."""
-    encoder = network.bottom_up(_pad(plane), conditions)
-    return network.top_down(_padded_size(*plane.shape), conditions, _Writing(rounding, writers), encoder)
+    """Code planes, `(P, H, W)`, into a writer for each stride; returns the features that `render` takes."""
+    encoder = network.bottom_up(_pad(planes), conditions)
+    return network.top_down(_padded_size(*planes.shape[1:]), conditions, _Writing(rounding, writers), encoder)
 
 
 class _Writing:
@@ -179,7 +181,7 @@ class _Reading:
         symbols = self._readers[prediction.stride].get(rows.numpy())
         steps = torch.zeros_like(prediction.mean)
         steps[:, prediction.mask[0, :, :, 0]] = torch.from_numpy(symbols.astype(np.float32)).view(
-            1, -1, steps.shape[-1]
+            len(steps), -1, steps.shape[-1]
         )
         return steps
 
@@ -195,7 +197,7 @@ def _tables(prediction: Prediction) -> Tensor:
 
 
 def _coded(values: Tensor, prediction: Prediction) -> Tensor:
-    """What is coded in this step of `(1, H, W, Z)`: flat, position by position, channel by channel."""
+    """What is coded in this step of `(P, H, W, Z)`: flat, by plane, by position, by channel."""
     return values[:, prediction.mask[0, :, :, 0]].flatten()
 
 
@@ -204,13 +206,12 @@ def _padded_size(height: int, width: int) -> tuple[int, int]:
     return tuple(-(-(side + 2 * MARGIN) // coarsest) * coarsest for side in (height, width))  # type: ignore[return-value]
 
 
-def _pad(plane: Plane) -> Tensor:
-    """`(H, W)` to `(1, 1, H', W')`, multiples of 32, by repeating the border at least MARGIN times."""
-    pads = [
-        (MARGIN, padded - side - MARGIN) for padded, side in zip(_padded_size(*plane.shape), plane.shape, strict=True)
-    ]
-    return torch.from_numpy(np.pad(plane, pads, mode="edge"))[None, None]
+def _pad(planes: Planes) -> Tensor:
+    """`(P, H, W)` to `(P, 1, H', W')`, multiples of 32, by repeating the border at least MARGIN times."""
+    sides = planes.shape[1:]
+    pads = [(MARGIN, padded - side - MARGIN) for padded, side in zip(_padded_size(*sides), sides, strict=True)]
+    return torch.from_numpy(np.pad(planes, [(0, 0), *pads], mode="edge"))[:, None]
 
 
-def _crop(planes: Tensor, size: tuple[int, ...]) -> Plane:
-    return planes[0, 0, MARGIN : MARGIN + size[0], MARGIN : MARGIN + size[1]].numpy()
+def _crop(planes: Tensor, size: Sequence[int]) -> Planes:
+    return planes[:, 0, MARGIN : MARGIN + size[0], MARGIN : MARGIN + size[1]].numpy()

@@ -25,47 +25,55 @@ _ZERO = np.array([0, 0.5, 0.5])
 """Added so that a plane without any difference is mid-grey: where the network expects its mean."""
 
 
-Plane = NDArray[np.float32]
+Planes = NDArray[np.float32]
+"""Planes that are coded together, `(P, H, W)`: grey in [0, 1], differences about 0.5."""
 
 
-def to_planes(image: Image, *, halved: bool = False) -> list[Plane]:
-    """`(H, W)` to one plane and `(H, W, 3)` to three: float32, `(H, W)`, grey in [0, 1], differences about 0.5.
+def to_planes(image: Image, *, halved: bool = False) -> list[Planes]:
+    """`(H, W)` to one plane, and `(H, W, 3)` to three, each on its own.
 
-    With `halved`, the differences are means of 2×2 samples, `(⌈H/2⌉, ⌈W/2⌉)`.
+    With `halved`, the difference planes are means of 2×2 samples, `(2, ⌈H/2⌉, ⌈W/2⌉)`, and coded together.
     """
     if image.ndim == 2:
-        return [(image / np.float32(255)).astype(np.float32)]
-    planes = np.einsum("pc,hwc->phw", _TO_PLANES / 255, image) + _ZERO[:, None, None]
-    grey, *differences = planes.astype(np.float32)
-    return [grey, *(_halve(plane) if halved else plane for plane in differences)]
+        return [(image[None] / np.float32(255)).astype(np.float32)]
+    planes = (np.einsum("pc,hwc->phw", _TO_PLANES / 255, image) + _ZERO[:, None, None]).astype(np.float32)
+    return [planes[:1], _halve(planes[1:])] if halved else [planes[:1], planes[1:2], planes[2:]]
 
 
-def from_planes(planes: Sequence[Plane]) -> Image:
+def from_planes(parts: Sequence[Planes]) -> Image:
     """The inverse of `to_planes`, rounded to `uint8`; halved differences are interpolated linearly."""
-    if len(planes) == 1:
-        return _to_uint8(planes[0] * np.float32(255))
-    size = planes[0].shape
-    whole = [plane if plane.shape == size else _double(_double(plane).T).T[: size[0], : size[1]] for plane in planes]
-    centred = np.stack(whole).astype(np.float64) - _ZERO[:, None, None]
+    if len(parts) == 1:
+        return _to_uint8(parts[0][0] * np.float32(255))
+    height, width = parts[0].shape[1:]
+    whole = [part if part.shape[1:] == (height, width) else _double(part)[:, :height, :width] for part in parts]
+    centred = np.concatenate(whole).astype(np.float64) - _ZERO[:, None, None]
     return _to_uint8(np.einsum("cp,phw->hwc", _TO_RGB * 255, centred))
 
 
-def plane_sizes(height: int, width: int, channels: int, *, halved: bool) -> list[tuple[int, int]]:
-    """The sizes of the planes of a picture, as `to_planes` makes them."""
-    difference = (-(-height // 2), -(-width // 2)) if halved else (height, width)
-    return [(height, width), *[difference] * (channels - 1)]
+def plane_shapes(height: int, width: int, channels: int, *, halved: bool) -> list[tuple[int, int, int]]:
+    """The shapes of what `to_planes` makes."""
+    if halved:
+        return [(1, height, width), (2, -(-height // 2), -(-width // 2))]
+    return [(1, height, width)] * channels
 
 
-def _halve(plane: Plane) -> Plane:
-    even = np.pad(plane, [(0, side % 2) for side in plane.shape], mode="edge")
-    return (even[::2, ::2] + even[1::2, ::2] + even[::2, 1::2] + even[1::2, 1::2]) / np.float32(4)
+def _halve(planes: Planes) -> Planes:
+    _, height, width = planes.shape
+    even = np.pad(planes, ((0, 0), (0, height % 2), (0, width % 2)), mode="edge")
+    return (even[:, ::2, ::2] + even[:, 1::2, ::2] + even[:, ::2, 1::2] + even[:, 1::2, 1::2]) / np.float32(4)
 
 
-def _double(plane: Plane) -> Plane:
-    """Twice the rows, at a quarter of the way to the neighbours."""
-    near = plane * np.float32(0.75)
-    far = np.pad(plane, ((1, 1), (0, 0)), mode="edge") * np.float32(0.25)
-    return np.stack([near + far[:-2], near + far[2:]], axis=1).reshape(-1, plane.shape[1])
+def _double(planes: Planes) -> Planes:
+    rows = _double_rows(planes)
+    return _double_rows(rows.transpose(0, 2, 1)).transpose(0, 2, 1)
+
+
+def _double_rows(planes: Planes) -> Planes:
+    """Twice the rows, each at a quarter of the way to a neighbour."""
+    near = planes * np.float32(0.75)
+    far = np.pad(planes, ((0, 0), (1, 1), (0, 0)), mode="edge") * np.float32(0.25)
+    doubled = np.stack([near + far[:, :-2], near + far[:, 2:]], axis=2)
+    return doubled.reshape(len(planes), -1, planes.shape[2])
 
 
 def _to_uint8(samples: NDArray[np.floating]) -> Image:

@@ -18,12 +18,12 @@ _POSITIONS = 2048
 
 
 def by_strips(rows: Callable[[int, int], Tensor], like: Tensor, height: int, width: int, *shape: int) -> Tensor:
-    """`(B, height, *shape)`, of which `rows(start, stop)` makes the rows from start to before stop.
+    """`(B, height, *shape)`, B as in `like`, of which `rows(start, stop)` makes the rows from start to before stop.
 
     `width` is the number of positions in a row. While gradients are recorded there is one strip, of all rows.
     The result has the type of `like`.
     """
-    step = max(1, _POSITIONS // width)
+    step = max(1, _POSITIONS // (like.shape[0] * width))
     if torch.is_grad_enabled() or height <= step:
         return rows(0, height)
     out = like.new_empty(like.shape[0], height, *shape)

@@ -78,7 +78,7 @@ class Crops:
         if min(image.shape[:2]) >= 2 * inner or rng.random() < _HALVE_PART:
             image = _halved(image)
         image = _cut(_at_least(image, inner), inner, rng)
-        planes = to_planes(image)
+        planes = np.concatenate(to_planes(image))
         plane = planes[0]
         if len(planes) == 3 and rng.random() < _COLOUR_PLANE_PART:
             plane = planes[rng.integers(1, 3)]

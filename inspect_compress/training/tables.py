@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 
 from inspect_compress.images import Image
-from inspect_compress.qarv.codec import lmbda_index, prepare, write_plane
+from inspect_compress.qarv.codec import lmbda_index, prepare, write_planes
 from inspect_compress.qarv.network import SCALE_STEPS, STRIDES, Network
 from inspect_compress.qarv.rounding import Rounding
 from inspect_compress.qarv.tables import TOTAL, gaussian_tables, radius, to_frequencies
@@ -41,8 +41,8 @@ def fit_tables(network: Network, images: Sequence[Image]) -> list[NDArray[np.int
     with torch.inference_mode():
         for number, image in enumerate(images):
             index = lmbda_index(_QUALITIES[number % len(_QUALITIES)])
-            for plane, lmbda in prepare(network, image, index)[0]:
-                write_plane(network, plane, network.conditions(lmbda), rounding, dict.fromkeys(STRIDES, counter))
+            for planes, lmbda in prepare(network, image, index)[0]:
+                write_planes(network, planes, network.conditions(lmbda), rounding, dict.fromkeys(STRIDES, counter))
     return [
         to_frequencies(counts + _GAUSSIAN_WEIGHT * assumed / TOTAL)
         for counts, assumed in zip(counter.counts, gaussian_tables(), strict=True)

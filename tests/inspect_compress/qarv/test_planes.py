@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from inspect_compress.images import Image
-from inspect_compress.qarv.planes import from_planes, plane_sizes, to_planes
+from inspect_compress.qarv.planes import from_planes, plane_shapes, to_planes
 
 images = st.one_of(
     arrays(np.uint8, st.tuples(st.integers(1, 9), st.integers(1, 9))),
@@ -22,7 +22,7 @@ def test_planes_come_back_as_the_same_image(image: Image) -> None:
 @given(arrays(np.uint8, st.tuples(st.integers(1, 9), st.integers(1, 9), st.just(3))))
 def test_halved_differences_keep_size_and_grey(image: Image) -> None:
     planes = to_planes(image, halved=True)
-    assert [plane.shape for plane in planes] == plane_sizes(*image.shape, halved=True)
+    assert [plane.shape for plane in planes] == plane_shapes(*image.shape, halved=True)
     back = from_planes(planes)
     assert back.shape == image.shape
     flat = np.broadcast_to(image[:1, :1], image.shape)

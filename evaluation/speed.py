@@ -1,0 +1,122 @@
+"""How fast QARV is, whole: image to file and back, beside the network of its authors in the same run."""
+
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from evaluation.authors_shape import AuthorsNetwork
+from inspect_compress.batch import Job, compress_file, decompress_file
+from inspect_compress.images import Image, write_png
+from inspect_compress.qarv.codec import QarvCodec
+
+QUALITY = 60
+SIZES = {"512×768 colour": (512, 768, 3), "2048×2048 mono": (2048, 2048)}
+_AUTHORS_SIZE = "512×768 colour"
+_RUNS = 5
+
+Step = Callable[[str], None]
+"""Called with what is being timed."""
+
+
+@dataclass(frozen=True)
+class SpeedRow:
+    """Megapixels per second of wall time, the best of some runs; `*_cores`: processor time over wall time."""
+
+    what: str
+    size: str
+    encode_mpx_s: float
+    decode_mpx_s: float
+    encode_cores: float
+    decode_cores: float
+
+
+@dataclass(frozen=True)
+class SpeedResult:
+    """Rows, threads of torch, and how many times faster than the authors' network QARV is on the same picture."""
+
+    rows: list[SpeedRow]
+    threads: int
+    encode_times_faster: float
+    decode_times_faster: float
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain JSON values."""
+        return asdict(self)
+
+
+def run_speed(step: Step = lambda what: None) -> SpeedResult:
+    """Time QARV's `compress` and `decompress` from file to file, and the authors' network alone.
+
+    QARV's time holds reading the PNG, the network, entropy coding, writing, and the same back.
+    """
+    threads = torch.get_num_threads()
+    rows = [_qarv(name, shape, step) for name, shape in SIZES.items()]
+    authors = _authors(SIZES[_AUTHORS_SIZE], step)
+    same = next(row for row in rows if row.size == _AUTHORS_SIZE)
+    return SpeedResult(
+        [*rows, authors],
+        threads,
+        same.encode_mpx_s / authors.encode_mpx_s,
+        same.decode_mpx_s / authors.decode_mpx_s,
+    )
+
+
+def _qarv(name: str, shape: tuple[int, ...], step: Step) -> SpeedRow:
+    codec = QarvCodec()
+    with tempfile.TemporaryDirectory() as folder:
+        original, coded, decoded = (Path(folder) / file for file in ("frame.png", "frame.qarv", "decoded.png"))
+        write_png(original, _surface(shape))
+        step(f"QARV {name}, encode")
+        encode = _best(lambda: compress_file(Job(original, coded), codec, quality=QUALITY, overwrite=True), _RUNS)
+        step(f"QARV {name}, decode")
+        decode = _best(lambda: decompress_file(Job(coded, decoded), overwrite=True), _RUNS)
+    return _row("QARV, file to file", name, shape, encode, decode)
+
+
+def _authors(shape: tuple[int, ...], step: Step) -> SpeedRow:
+    height, width, _ = shape
+    with torch.inference_mode():
+        network = AuthorsNetwork().eval()
+        images = torch.rand(1, 3, height, width)
+        step("authors' network, encode")
+        encode = _best(lambda: network.encode(images), 2)
+        step("authors' network, decode")
+        decode = _best(lambda: network.decode(images), 2)
+    return _row("authors' shape, network only", _AUTHORS_SIZE, shape, encode, decode)
+
+
+def _row(
+    what: str, size: str, shape: tuple[int, ...], encode: tuple[float, float], decode: tuple[float, float]
+) -> SpeedRow:
+    megapixels = shape[0] * shape[1] / 1e6
+    return SpeedRow(
+        what, size, megapixels / encode[0], megapixels / decode[0], encode[1] / encode[0], decode[1] / decode[0]
+    )
+
+
+def _best(work: Callable[[], object], runs: int) -> tuple[float, float]:
+    """Wall and processor seconds of the run with the least wall time, after one that does not count."""
+    work()
+    times = []
+    for _ in range(runs):
+        wall, processor = time.perf_counter(), time.process_time()
+        work()
+        times.append((time.perf_counter() - wall, time.process_time() - processor))
+    return min(times)
+
+
+def _surface(shape: tuple[int, ...]) -> Image:
+    """Brushed metal with a gradient of light, always the same."""
+    rng = np.random.default_rng(0)
+    y, x = np.mgrid[: shape[0], : shape[1]]
+    brushed = rng.normal(0, 6, (shape[0], 1)) + rng.normal(0, 3, shape[:2])
+    plate = 110 + 40 * np.sin(x / 300) + 20 * np.cos(y / 200) + brushed
+    if len(shape) == 3:
+        plate = plate[..., None] * (1.0, 0.85, 0.6)
+    return np.clip(plate, 0, 255).astype(np.uint8)
