@@ -158,15 +158,14 @@ class _Writing:
         assert latent is not None
         tables = _tables(prediction)
 
-        def rows(start: int, stop: int) -> Tensor:
+        def part(start: int, stop: int) -> Tensor:
             residual = latent[:, start:stop] - prediction.mean[:, start:stop]
             residual = residual * rows_of(prediction.gain, start, stop)
-            steps = self._rounding(residual, tables[:, start:stop]).clamp(-SYMBOL_LIMIT, SYMBOL_LIMIT)
-            return steps * prediction.mask[:, start:stop]
+            return self._rounding(residual, tables[:, start:stop]).clamp(-SYMBOL_LIMIT, SYMBOL_LIMIT)
 
-        steps = by_strips(rows, latent, *latent.shape[1:3], *latent.shape[2:])
-        symbols = _coded(steps, prediction).to(torch.int32).numpy()
-        self._writers[prediction.stride].put(symbols, _coded(tables, prediction).numpy())
+        steps = by_strips(part, latent, latent.shape[1], 1, latent.shape[2])
+        symbols = steps.flatten().to(torch.int32).numpy()
+        self._writers[prediction.stride].put(symbols, tables.flatten().numpy())
         return steps
 
 
@@ -177,28 +176,18 @@ class _Reading:
         self._readers = readers
 
     def __call__(self, prediction: Prediction, latent: Tensor | None) -> Tensor:
-        rows = _coded(_tables(prediction), prediction)
-        symbols = self._readers[prediction.stride].get(rows.numpy())
-        steps = torch.zeros_like(prediction.mean)
-        steps[:, prediction.mask[0, :, :, 0]] = torch.from_numpy(symbols.astype(np.float32)).view(
-            len(steps), -1, steps.shape[-1]
-        )
-        return steps
+        symbols = self._readers[prediction.stride].get(_tables(prediction).flatten().numpy())
+        return torch.from_numpy(symbols.astype(np.float32)).view_as(prediction.mean)
 
 
 def _tables(prediction: Prediction) -> Tensor:
-    """The row of the probability tables for each latent, uint8, `(B, H, W, Z)`."""
+    """The row of the probability tables for each latent, uint8, `(P, N, Z)`."""
 
-    def rows(start: int, stop: int) -> Tensor:
+    def part(start: int, stop: int) -> Tensor:
         return scale_index(prediction.log_scale[:, start:stop] + rows_of(prediction.offset, start, stop))
 
-    shape = prediction.log_scale.shape
-    return by_strips(rows, torch.empty(shape[0], 0, dtype=torch.uint8), *shape[1:3], *shape[2:])
-
-
-def _coded(values: Tensor, prediction: Prediction) -> Tensor:
-    """What is coded in this step of `(P, H, W, Z)`: flat, by plane, by position, by channel."""
-    return values[:, prediction.mask[0, :, :, 0]].flatten()
+    planes, places, channels = prediction.mean.shape
+    return by_strips(part, torch.empty(planes, dtype=torch.uint8), places, 1, channels)
 
 
 def _padded_size(height: int, width: int) -> tuple[int, int]:

@@ -82,11 +82,11 @@ class Shape:
 
 @dataclass(frozen=True)
 class Prediction:
-    """What the decoder knows of a latent before it is read.
+    """What the decoder knows of latents at N places before they are read.
 
-    `log_scale + offset` is the logarithm of the prior's standard deviation in quantization steps, `(B, H, W, Z)`
-    and `(B, 1 or H, 1 or W, Z)`; `mean` the prior's mean in units of the features, `(B, H, W, Z)`; `gain` steps
-    per unit, shaped as `offset`; `mask` is True, `(1, H, W, 1)`, where the latent is coded in this step.
+    `log_scale + offset` is the logarithm of the prior's standard deviation in quantization steps, `(B, N, Z)` and
+    `(B, 1 or N, Z)`; `mean` the prior's mean in units of the features, `(B, N, Z)`; `gain` steps per unit, shaped
+    as `offset`.
     """
 
     stride: int
@@ -94,14 +94,13 @@ class Prediction:
     log_scale: Tensor
     offset: Tensor
     gain: Tensor
-    mask: Tensor
 
 
 class Exchange(Protocol):
     """Gives the residual of a latent to its prediction, in quantization steps: an integer, but in training."""
 
     def __call__(self, prediction: Prediction, latent: Tensor | None) -> Tensor:
-        """Return `(B, H, W, Z)`, zero outside the mask. `latent` is what the encoder wants, None in a decoder."""
+        """Return `(B, N, Z)`. `latent`, shaped alike, is what the encoder wants; None in a decoder."""
         ...
 
 
@@ -187,40 +186,41 @@ class Latent(nn.Module):
 
     def forward(self, f: Tensor, h: Tensor | None, conditions: Conditions, exchange: Exchange) -> Tensor:
         """Code the latent and return the features `f` with what it said added. `h` is the encoder's side."""
-        size = f.shape[1:3]
+        size = (f.shape[1], f.shape[2])
         log_gain = 0.5 * conditions.log_lmbda + _LOG_GAIN + self.gain(conditions.embedding)
         log_gain = Conditions.spread(log_gain, *size)
-        gain = torch.exp(log_gain)
         offset = log_gain + Conditions.spread(self.scale_offset(conditions.embedding), *size)
-        even = checkerboard(size[0], size[1], f.device)
-        for parity, (prior, mask) in enumerate(zip(self.prior, (even, ~even), strict=True)):
+        for parity, (prior, places) in enumerate(zip(self.prior, checkerboard(*size, f.device), strict=True)):
             for block in self.blocks[parity::2]:
                 f = block(f, conditions)
-            mean, log_scale = _pointwise(prior, f).chunk(2, -1)
-            prediction = Prediction(self.stride, mean, log_scale, offset, gain, mask)
-            steps = exchange(prediction, None if h is None else self.wanted(f, h))
-            f = self.told(f, steps, gain, mask)
+            here = _take(f, places)
+            mean, log_scale = _pointwise(prior, here).chunk(2, -1)
+            gain = torch.exp(_at(log_gain, places))
+            prediction = Prediction(self.stride, mean, log_scale, _at(offset, places), gain)
+            steps = exchange(prediction, None if h is None else self.wanted(here, _take(h, places)))
+            told = self.told(here, steps, gain)
+            f = f.flatten(1, 2).index_copy(1, places, told).view_as(f)
         return f
 
     def wanted(self, f: Tensor, h: Tensor) -> Tensor:
-        """The posterior's mean, `(B, H, W, Z)`, from both paths (bidirectional inference)."""
+        """The posterior's mean, `(B, N, Z)`, from both paths (bidirectional inference)."""
 
-        def rows(start: int, stop: int) -> Tensor:
+        def part(start: int, stop: int) -> Tensor:
             encoder = h[:, start:stop]
             both = torch.cat([f[:, start:stop], encoder], dim=-1)
             return self.posterior(encoder) + self.posterior_down(F.relu(self.posterior_up(both)))
 
-        return by_strips(rows, f, *f.shape[1:3], f.shape[2], self.channels)
+        return by_strips(part, f, f.shape[1], 1, self.channels)
 
-    def told(self, f: Tensor, steps: Tensor, gain: Tensor, mask: Tensor) -> Tensor:
-        """The features with what the residuals say added."""
+    def told(self, f: Tensor, steps: Tensor, gain: Tensor) -> Tensor:
+        """The features `(B, N, C)` with what the residuals say added."""
 
-        def rows(start: int, stop: int) -> Tensor:
+        def part(start: int, stop: int) -> Tensor:
             said = steps[:, start:stop]
             values = self.back(said / rows_of(gain, start, stop))
-            return f[:, start:stop] + values + self.context(_strength(said)) * mask[:, start:stop]
+            return f[:, start:stop] + values + self.context(_strength(said))
 
-        return by_strips(rows, f, *f.shape[1:3], *f.shape[2:])
+        return by_strips(part, f, f.shape[1], 1, f.shape[2])
 
 
 class Enter(nn.Module):
@@ -378,25 +378,36 @@ _LOG_GAIN = math.log(math.sqrt(DISTORTION_WEIGHT / 6) / _FEATURE_SCALE)
 """Minimises `ln g + λ · 8 / (12 g²)` over the gain g: the high-rate optimum of a uniform quantizer."""
 
 
-def checkerboard(height: int, width: int, device: torch.device) -> Tensor:
-    """True on the even squares, `(1, height, width, 1)`."""
+def checkerboard(height: int, width: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """The even squares, `(N,)`, and the odd ones: places counted row by row, ascending."""
     rows = torch.arange(height, device=device)[:, None]
     columns = torch.arange(width, device=device)[None]
-    return ((rows + columns) % 2 == 0)[None, :, :, None]
+    even = ((rows + columns) % 2 == 0).flatten()
+    return even.nonzero().flatten(), (~even).nonzero().flatten()
 
 
 def _latents(stride: int, width: int, depth: int, groups: tuple[int, ...]) -> nn.ModuleList:
     return nn.ModuleList([Latent(stride, width, depth, a, b) for a, b in pairwise(groups)])
 
 
+def _take(x: Tensor, places: Tensor) -> Tensor:
+    """`(B, H, W, C)` at N places, `(B, N, C)`."""
+    return x.flatten(1, 2).index_select(1, places)
+
+
+def _at(table: Tensor, places: Tensor) -> Tensor:
+    """As `_take`; what is the same everywhere, `(B, 1, 1, C)`, becomes `(B, 1, C)`."""
+    return table[:, 0] if table.shape[1:3] == (1, 1) else _take(table, places)
+
+
 def _pointwise(layer: nn.Module, x: Tensor) -> Tensor:
     """A linear layer, strip by strip."""
-    channels = cast(nn.Linear, layer).out_features
-    return by_strips(lambda start, stop: layer(x[:, start:stop]), x, *x.shape[1:3], x.shape[2], channels)
+    shape = (*x.shape[2:-1], cast(nn.Linear, layer).out_features)
+    return by_strips(lambda start, stop: layer(x[:, start:stop]), x, x.shape[1], math.prod(x.shape[2:-1]), *shape)
 
 
 def _strength(steps: Tensor) -> Tensor:
-    """Residuals and their magnitudes, cut at 4 steps, `(B, H, W, 2 Z)`: what tells how busy a place is.
+    """Residuals and their magnitudes, cut at 4 steps, `(B, N, 2 Z)`: what tells how busy a place is.
 
     In the features themselves a few steps of a high frequency are lost beside the mean of the block. Scaled down,
     so that what training does to the layer above is gentle to the features.

@@ -44,5 +44,5 @@ def with_halo(x: Tensor, start: int, stop: int, halo: int) -> Tensor:
 
 
 def rows_of(table: Tensor, start: int, stop: int) -> Tensor:
-    """Rows of a table, `(B, H, W, C)`; all of it where it is the same for all positions, `(B, 1, 1, C)`."""
+    """Rows of a table, `(B, H, …)`; all of it where it is the same for all positions, `(B, 1, …)`."""
     return table if table.shape[1] == 1 else table[:, start:stop]

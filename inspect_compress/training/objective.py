@@ -61,10 +61,9 @@ class TrainingExchange:
         scale = torch.exp(_lower_bound(log_scale, LOG_SCALE_MIN))
         nats = _nats(rounded, scale)
         noisy_nats = _nats(noisy, scale.detach())
-        counted = (nats + noisy_nats - noisy_nats.detach()) * prediction.mask
-        self.nats[prediction.stride].append(counted.sum((1, 2, 3)))
-        passed_on = torch.where(scale < _NARROW, steps + (rounded - steps).detach(), noisy)
-        return passed_on * prediction.mask
+        counted = nats + noisy_nats - noisy_nats.detach()
+        self.nats[prediction.stride].append(counted.sum((1, 2)))
+        return torch.where(scale < _NARROW, steps + (rounded - steps).detach(), noisy)
 
 
 def _nats(steps: Tensor, scale: Tensor) -> Tensor:

@@ -19,7 +19,7 @@ def network() -> Network:
 def exact(prediction: Prediction, latent: Tensor | None) -> Tensor:
     """Passes on what the encoder wants without rounding it."""
     assert latent is not None
-    return (latent - prediction.mean) * prediction.gain * prediction.mask
+    return (latent - prediction.mean) * prediction.gain
 
 
 def test_the_lapped_basis_is_orthonormal() -> None:
