@@ -21,6 +21,8 @@ SYMBOL_LIMIT = (1 << 23) - 1
 """The largest absolute value of a symbol: what an escape can express."""
 
 _ESCAPE_BASE = 1 << 12
+_PIECE = 1 << 20
+"""Symbols coded in one call at most: it bounds the memory, and changes nothing in the stream."""
 _ESCAPE_MODEL = constriction.stream.model.Uniform(_ESCAPE_BASE)
 
 Symbols = NDArray[np.int32]
@@ -97,12 +99,12 @@ class LevelReader:
 
 
 def _groups(rows: Rows) -> Iterator[tuple[int, NDArray[np.int64]]]:
-    """Each row that occurs, ascending, with the positions where it does, ascending."""
+    """Each row that occurs, ascending, with the positions where it does, ascending; many of them in pieces."""
     order = np.argsort(rows, kind="stable")
     ends = np.cumsum(np.bincount(rows, minlength=SCALE_STEPS)).tolist()
     for row, (start, end) in enumerate(pairwise([0, *ends])):
-        if start < end:
-            yield row, order[start:end]
+        for piece in range(start, end, _PIECE):
+            yield row, order[piece : min(end, piece + _PIECE)]
 
 
 def _zigzag(values: Symbols) -> NDArray[np.int64]:

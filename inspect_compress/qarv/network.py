@@ -22,7 +22,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from inspect_compress.qarv.lapped import BLOCK, SUPPORT, lapped_basis
-from inspect_compress.qarv.strips import by_strips, rows_of, with_halo
+from inspect_compress.qarv.strips import by_strips, in_strips, rows_of, with_halo
 
 STRIDES = (32, 16, 8)
 LMBDA_STEPS = 256
@@ -184,43 +184,48 @@ class Latent(nn.Module):
             for prior in self.prior:
                 cast(nn.Linear, prior).weight[: self.channels].copy_(select)
 
-    def forward(self, f: Tensor, h: Tensor | None, conditions: Conditions, exchange: Exchange) -> Tensor:
-        """Code the latent and return the features `f` with what it said added. `h` is the encoder's side."""
+    def code(self, parity: int, f: Tensor, h: Tensor | None, conditions: Conditions, exchange: Exchange) -> None:
+        """Code the latents on the even (0) or odd (1) squares, and add to `f`, in place, what they say there.
+
+        `h` is the encoder's side, None in a decoder.
+        """
         size = (f.shape[1], f.shape[2])
+        places = checkerboard(*size, f.device)[parity]
         log_gain = 0.5 * conditions.log_lmbda + _LOG_GAIN + self.gain(conditions.embedding)
         log_gain = Conditions.spread(log_gain, *size)
         offset = log_gain + Conditions.spread(self.scale_offset(conditions.embedding), *size)
-        for parity, (prior, places) in enumerate(zip(self.prior, checkerboard(*size, f.device), strict=True)):
-            for block in self.blocks[parity::2]:
-                f = block(f, conditions)
-            here = _take(f, places)
-            mean, log_scale = _pointwise(prior, here).chunk(2, -1)
-            gain = torch.exp(_at(log_gain, places))
-            prediction = Prediction(self.stride, mean, log_scale, _at(offset, places), gain)
-            steps = exchange(prediction, None if h is None else self.wanted(here, _take(h, places)))
-            told = self.told(here, steps, gain)
-            f = f.flatten(1, 2).index_copy(1, places, told).view_as(f)
-        return f
+        mean, log_scale = self.predicted(self.prior[parity], f, places).chunk(2, -1)
+        gain = torch.exp(_at(log_gain, places))
+        prediction = Prediction(self.stride, mean, log_scale, _at(offset, places), gain)
+        steps = exchange(prediction, None if h is None else self.wanted(f, h, places))
+        self.tell(f, steps, gain, places)
 
-    def wanted(self, f: Tensor, h: Tensor) -> Tensor:
+    def predicted(self, prior: nn.Module, f: Tensor, places: Tensor) -> Tensor:
+        """The prior's mean and log scale, `(B, N, 2 Z)`."""
+        return by_strips(
+            lambda start, stop: prior(_take(f, places[start:stop])), f, len(places), 1, 2 * self.channels
+        )
+
+    def wanted(self, f: Tensor, h: Tensor, places: Tensor) -> Tensor:
         """The posterior's mean, `(B, N, Z)`, from both paths (bidirectional inference)."""
 
         def part(start: int, stop: int) -> Tensor:
-            encoder = h[:, start:stop]
-            both = torch.cat([f[:, start:stop], encoder], dim=-1)
+            encoder = _take(h, places[start:stop])
+            both = torch.cat([_take(f, places[start:stop]), encoder], dim=-1)
             return self.posterior(encoder) + self.posterior_down(F.relu(self.posterior_up(both)))
 
-        return by_strips(part, f, f.shape[1], 1, self.channels)
+        return by_strips(part, f, len(places), 1, self.channels)
 
-    def told(self, f: Tensor, steps: Tensor, gain: Tensor) -> Tensor:
-        """The features `(B, N, C)` with what the residuals say added."""
+    def tell(self, f: Tensor, steps: Tensor, gain: Tensor, places: Tensor) -> None:
+        """Add to the features at N places what the residuals, `(B, N, Z)`, say."""
 
-        def part(start: int, stop: int) -> Tensor:
-            said = steps[:, start:stop]
+        def part(start: int, stop: int) -> None:
+            said, here = steps[:, start:stop], places[start:stop]
             values = self.back(said / rows_of(gain, start, stop))
-            return f[:, start:stop] + values + self.context(_strength(said))
+            told = _take(f, here) + values + self.context(_strength(said))
+            f.flatten(1, 2).index_copy_(1, here, told)
 
-        return by_strips(part, f, f.shape[1], 1, f.shape[2])
+        in_strips(part, len(places), f.shape[0])
 
 
 class Enter(nn.Module):
@@ -327,14 +332,19 @@ class Network(nn.Module):
         h32, h16, h8 = encoder or (None, None, None)
         batch = conditions.embedding.shape[0]
         f = self.start.expand(batch, size[0] // 32, size[1] // 32, -1)
-        for latent in self.latents_32:
-            f = latent(f, h32, conditions, exchange)
-        f = _scatter(_pointwise(self.double_16, f))
-        for latent in self.latents_16:
-            f = latent(f, h16, conditions, exchange)
-        f = _scatter(_pointwise(self.double_8, f))
-        for latent in self.latents_8:
-            f = latent(f, h8, conditions, exchange)
+        levels = (
+            (self.latents_32, h32, self.double_16),
+            (self.latents_16, h16, self.double_8),
+            (self.latents_8, h8, None),
+        )
+        for latents, h, double in levels:
+            for latent in cast(Iterable[Latent], latents):
+                for parity in (0, 1):
+                    for block in latent.blocks[parity::2]:
+                        f = block(f, conditions)
+                    latent.code(parity, f, h, conditions, exchange)
+            if double is not None:
+                f = _scatter(_pointwise(double, f))
         return f
 
     def render(self, f: Tensor, conditions: Conditions) -> Tensor:

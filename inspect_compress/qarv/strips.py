@@ -13,26 +13,33 @@ from torch import Tensor
 
 from inspect_compress.qarv.threads import side_by_side
 
-_POSITIONS = 2048
+_POSITIONS = 1536
 """Positions in a strip: some hundred kilobytes a tensor."""
+
+
+def in_strips(work: Callable[[int, int], object], height: int, positions: int) -> None:
+    """Call `work(start, stop)` for rows from start to before stop, side by side; a row has `positions` positions.
+
+    While gradients are recorded there is one strip, of all rows.
+    """
+    step = height if torch.is_grad_enabled() else max(1, _POSITIONS // positions)
+    side_by_side(lambda start: work(start, min(height, start + step)), range(0, height, max(1, step)))
 
 
 def by_strips(rows: Callable[[int, int], Tensor], like: Tensor, height: int, width: int, *shape: int) -> Tensor:
     """`(B, height, *shape)`, B as in `like`, of which `rows(start, stop)` makes the rows from start to before stop.
 
-    `width` is the number of positions in a row. While gradients are recorded there is one strip, of all rows.
-    The result has the type of `like`.
+    `width` is the number of positions in a row. The result has the type of `like`.
     """
-    step = max(1, _POSITIONS // (like.shape[0] * width))
-    if torch.is_grad_enabled() or height <= step:
+    positions = like.shape[0] * width
+    if torch.is_grad_enabled() or height * positions <= _POSITIONS:
         return rows(0, height)
     out = like.new_empty(like.shape[0], height, *shape)
 
-    def fill(start: int) -> None:
-        stop = min(height, start + step)
+    def fill(start: int, stop: int) -> None:
         out[:, start:stop] = rows(start, stop)
 
-    side_by_side(fill, range(0, height, step))
+    in_strips(fill, height, positions)
     return out
 
 

@@ -64,11 +64,33 @@ def test_the_longest_sides(shape: tuple[int, int]) -> None:
     np.testing.assert_array_equal(CODEC.decode(encoded.data), encoded.reconstruction)
 
 
+_LARGEST = """
+import hashlib, resource, sys
+import numpy as np
+from inspect_compress.qarv.codec import QarvCodec
+image = np.add.outer(np.arange(8192) // 64, np.arange(8192) // 48).astype(np.uint8)
+image += np.random.default_rng(0).integers(0, 9, image.shape, dtype=np.uint8)
+codec = QarvCodec()
+if sys.argv[1] == "encode":
+    encoded = codec.encode_and_reconstruct(image, quality=50)
+    open(sys.argv[2], "wb").write(encoded.data)
+    picture = encoded.reconstruction
+else:
+    picture = codec.decode(open(sys.argv[2], "rb").read())
+print(hashlib.sha256(picture.tobytes()).hexdigest(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+"""
+
+
 @pytest.mark.slow
-def test_the_largest_image() -> None:
-    image = surface(8192, 8192)
-    encoded = CODEC.encode_and_reconstruct(image, quality=50)
-    np.testing.assert_array_equal(CODEC.decode(encoded.data), encoded.reconstruction)
+@pytest.mark.skipif(sys.platform != "linux", reason="ru_maxrss is in kilobytes on Linux only")
+def test_the_largest_image_decodes_exactly_in_under_3_gb(tmp_path: Path) -> None:
+    hashes = []
+    for work in ("encode", "decode"):
+        command = [sys.executable, "-c", _LARGEST, work, str(tmp_path / "frame.qarv")]
+        printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
+        hashes.append(printed[0])
+        assert int(printed[1]) < 3e9, work
+    assert hashes[0] == hashes[1]
 
 
 _DECODE = """
