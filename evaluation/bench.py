@@ -18,7 +18,7 @@ from typing import Any
 
 from PIL import Image as PillowImage
 
-from evaluation.bd import BdRate, bd_rate
+from inspect_compress.bd import BdRate, bd_rate
 from inspect_compress.codecs import Codec, load_codec
 from inspect_compress.errors import ConfigError, InspectCompressError
 from inspect_compress.fidelity import ms_ssim, psnr

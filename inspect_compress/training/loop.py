@@ -15,7 +15,6 @@ from torch import Tensor, nn
 
 from inspect_compress.errors import ConfigError
 from inspect_compress.files import write_file
-from inspect_compress.images import Image
 from inspect_compress.qarv.network import STRIDES, Block, Network, Shape
 from inspect_compress.qarv.weights import Model, read_weights, save_weights
 from inspect_compress.training.card import card_text
@@ -24,7 +23,7 @@ from inspect_compress.training.data import Crops, Source, load_sources
 from inspect_compress.training.gradients import BatchGradients
 from inspect_compress.training.objective import Outcome
 from inspect_compress.training.tables import fit_tables
-from inspect_compress.training.validation import rd_curve, unfitted
+from inspect_compress.training.validation import Validation, unfitted
 
 CHECKPOINT = "checkpoint.pt"
 LOG = "log.csv"
@@ -89,8 +88,9 @@ def train(config: TrainConfig, *, resume: bool, report: Report) -> Path:
     if resume:
         run.load(torch.load(checkpoint, map_location=device, weights_only=True))
     config.out.mkdir(parents=True, exist_ok=True)
-    _loop(config, run, crops, held_out, device, report)
-    return _publish(config, run, sources, held_out, report)
+    validation = Validation(held_out)
+    _loop(config, run, crops, validation, device, report)
+    return _publish(config, run, sources, validation, report)
 
 
 def _new_run(config: TrainConfig, crops: Crops, device: torch.device) -> Run:
@@ -125,7 +125,7 @@ def _multiplies_bfloat16(device: torch.device) -> bool:
 
 
 def _loop(
-    config: TrainConfig, run: Run, crops: Crops, held_out: list[Image], device: torch.device, report: Report
+    config: TrainConfig, run: Run, crops: Crops, validation: Validation, device: torch.device, report: Report
 ) -> None:
     started = time.monotonic() - 60 * run.minutes
     next_checkpoint = run.minutes + config.checkpoint_minutes
@@ -142,7 +142,7 @@ def _loop(
             report(part, _log(config.out / LOG, run, recent, rate))
             recent.clear()
         if run.minutes >= next_validation:
-            _validate(config, run, unfitted(run.average), held_out, report)
+            _validate(config, run, unfitted(run.average), validation, report)
             next_validation = run.minutes + config.validation_minutes
         if run.minutes >= next_checkpoint:
             _save(config, run)
@@ -214,12 +214,13 @@ def _log(path: Path, run: Run, recent: list[Outcome], rate: float) -> str:
     return "  ".join(f"{key} {value}" for key, value in row.items())
 
 
-def _validate(config: TrainConfig, run: Run, model: Model, held_out: list[Image], report: Report) -> None:
-    points = rd_curve(model, held_out)
+def _validate(config: TrainConfig, run: Run, model: Model, validation: Validation, report: Report) -> None:
+    found = validation(model)
     run.curve = [entry for entry in run.curve if entry["step"] < run.step]
-    run.curve.append({"step": run.step, "minutes": round(run.minutes, 2), "points": points})
-    line = "  ".join(f"{p['bpp']:.3f} bpp {p['psnr']:.2f} dB" for p in points)
-    report(run.minutes / config.minutes, f"validation: {line}")
+    run.curve.append({"step": run.step, "minutes": round(run.minutes, 2), **found})
+    line = "  ".join(f"{p['bpp']:.3f} bpp {p['psnr']:.2f} dB" for p in found["points"])
+    against = ", ".join(f"{rate:+.1f} % to {name}" for name, rate in found["bd_rate"].items() if rate is not None)
+    report(run.minutes / config.minutes, f"validation: {line}  BD-rate {against or 'not comparable'}")
 
 
 def _save(config: TrainConfig, run: Run) -> None:
@@ -228,7 +229,9 @@ def _save(config: TrainConfig, run: Run) -> None:
     write_file(config.out / CHECKPOINT, buffer.getvalue(), overwrite=True)
 
 
-def _publish(config: TrainConfig, run: Run, sources: Sequence[Source], held_out: list[Image], report: Report) -> Path:
+def _publish(
+    config: TrainConfig, run: Run, sources: Sequence[Source], validation: Validation, report: Report
+) -> Path:
     """Write the weights, named by their fingerprint, with their card; returns the path of the weights."""
     report(1.0, "fitting the probability tables")
     images = [image for source in sources for image in source.images[:: -(-len(source.images) // _TABLE_IMAGES)]]
@@ -236,7 +239,7 @@ def _publish(config: TrainConfig, run: Run, sources: Sequence[Source], held_out:
     fingerprint = save_weights(run.average, unnamed, fit_tables(run.average.cpu(), images))
     named = config.out / f"qarv-{fingerprint}.safetensors"
     unnamed.replace(named)
-    _validate(config, run, read_weights(named), held_out, report)
+    _validate(config, run, read_weights(named), validation, report)
     _save(config, run)
     parameters = sum(parameter.numel() for parameter in run.average.parameters())
     card = card_text(config, fingerprint, parameters, run.state())

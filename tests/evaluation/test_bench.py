@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from evaluation.bd import bd_rate, rising
 from evaluation.bench import BenchResult, Memory, Row, evenly_spaced, ladder_of, run_bench
 from evaluation.bench_plot import rd_plot
 from evaluation.image_paths import image_paths
+from inspect_compress.bd import bd_rate, rising
 from inspect_compress.classical import JpegCodec
 from inspect_compress.codecs import codec_names
 from inspect_compress.errors import DatasetError, ImageError
