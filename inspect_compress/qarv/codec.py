@@ -57,7 +57,11 @@ class QarvCodec:
 
     def encode_and_reconstruct(self, image: Image, *, quality: int) -> Encoded:
         """As `encode`; with the picture that `decode` will return."""
-        container, parts = self._encode(check_image(image), lmbda_index(quality), render=True)
+        return self.encode_at(image, lmbda_index(quality))
+
+    def encode_at(self, image: Image, index: int) -> Encoded:
+        """As `encode_and_reconstruct`, at an index of λ from 0 to 255: finer than quality."""
+        container, parts = self._encode(check_image(image), index, render=True)
         return Encoded(container.to_bytes(), from_planes(parts))
 
     def encode_batch(self, images: Sequence[Image], *, quality: int) -> list[bytes]:
