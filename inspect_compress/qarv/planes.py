@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inspect_compress.images import Image
+from inspect_compress.qarv.threads import side_by_side
 
 _TO_PLANES = np.array(
     [
@@ -24,6 +25,9 @@ _TO_RGB = 3 * _TO_PLANES.T
 _ZERO = np.array([0, 0.5, 0.5])
 """Added so that a plane without any difference is mid-grey: where the network expects its mean."""
 
+
+_ROWS = 32
+"""Rows that are turned into colours at a time, so that they stay in the processor's cache."""
 
 Planes = NDArray[np.float32]
 """Planes that are coded together, `(P, H, W)`: grey in [0, 1], differences about 0.5."""
@@ -46,8 +50,17 @@ def from_planes(parts: Sequence[Planes]) -> Image:
         return _to_uint8(parts[0][0] * np.float32(255))
     height, width = parts[0].shape[1:]
     whole = [part if part.shape[1:] == (height, width) else _double(part)[:, :height, :width] for part in parts]
-    centred = np.concatenate(whole).astype(np.float64) - _ZERO[:, None, None]
-    return _to_uint8(np.einsum("cp,phw->hwc", _TO_RGB * 255, centred))
+    planes = np.concatenate(whole)
+    image = np.empty((height, width, 3), np.uint8)
+
+    def fill(start: int) -> None:
+        rows = slice(start, start + _ROWS)
+        grey, first, second = planes[:, rows].astype(np.float64) - _ZERO[:, None, None]
+        for channel, (a, b, c) in enumerate(_TO_RGB * 255):
+            image[rows, :, channel] = _to_uint8(a * grey + b * first + c * second)
+
+    side_by_side(fill, range(0, height, _ROWS))
+    return image
 
 
 def plane_shapes(height: int, width: int, channels: int, *, halved: bool) -> list[tuple[int, int, int]]:

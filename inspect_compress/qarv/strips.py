@@ -13,8 +13,8 @@ from torch import Tensor
 
 from inspect_compress.qarv.threads import side_by_side
 
-_POSITIONS = 1536
-"""Positions in a strip: some hundred kilobytes a tensor."""
+_POSITIONS = 1024
+"""Positions in a strip at most: some hundred kilobytes a tensor."""
 
 
 def in_strips(work: Callable[[int, int], object], height: int, positions: int) -> None:
@@ -22,8 +22,8 @@ def in_strips(work: Callable[[int, int], object], height: int, positions: int) -
 
     While gradients are recorded there is one strip, of all rows.
     """
-    step = height if torch.is_grad_enabled() else max(1, _POSITIONS // positions)
-    side_by_side(lambda start: work(start, min(height, start + step)), range(0, height, max(1, step)))
+    step = max(1, height if torch.is_grad_enabled() else _rows_in_strip(height, positions))
+    side_by_side(lambda start: work(start, min(height, start + step)), range(0, height, step))
 
 
 def by_strips(rows: Callable[[int, int], Tensor], like: Tensor, height: int, width: int, *shape: int) -> Tensor:
@@ -41,6 +41,12 @@ def by_strips(rows: Callable[[int, int], Tensor], like: Tensor, height: int, wid
 
     in_strips(fill, height, positions)
     return out
+
+
+def _rows_in_strip(height: int, positions: int) -> int:
+    """So many that the strips are even in number, where there is more than one, and nearly alike."""
+    strips = -(-height * positions // _POSITIONS)
+    return -(-height // (strips + strips % 2)) if strips > 1 else height
 
 
 def with_halo(x: Tensor, start: int, stop: int, halo: int) -> Tensor:
