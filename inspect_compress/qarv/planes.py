@@ -49,7 +49,10 @@ def from_planes(parts: Sequence[Planes]) -> Image:
     if len(parts) == 1:
         return _to_uint8(parts[0][0] * np.float32(255))
     height, width = parts[0].shape[1:]
-    whole = [part if part.shape[1:] == (height, width) else _double(part)[:, :height, :width] for part in parts]
+    whole = [
+        part if part.shape[1:] == (height, width) else _double(_double(part, 1), 2)[:, :height, :width]
+        for part in parts
+    ]
     planes = np.concatenate(whole)
     image = np.empty((height, width, 3), np.uint8)
 
@@ -76,17 +79,14 @@ def _halve(planes: Planes) -> Planes:
     return (even[:, ::2, ::2] + even[:, 1::2, ::2] + even[:, ::2, 1::2] + even[:, 1::2, 1::2]) / np.float32(4)
 
 
-def _double(planes: Planes) -> Planes:
-    rows = _double_rows(planes)
-    return _double_rows(rows.transpose(0, 2, 1)).transpose(0, 2, 1)
-
-
-def _double_rows(planes: Planes) -> Planes:
-    """Twice the rows, each at a quarter of the way to a neighbour."""
-    near = planes * np.float32(0.75)
-    far = np.pad(planes, ((0, 0), (1, 1), (0, 0)), mode="edge") * np.float32(0.25)
-    doubled = np.stack([near + far[:, :-2], near + far[:, 2:]], axis=2)
-    return doubled.reshape(len(planes), -1, planes.shape[2])
+def _double(planes: Planes, axis: int) -> Planes:
+    """Twice the samples along an axis, each at a quarter of the way to a neighbour."""
+    near, far = planes * np.float32(0.75), planes * np.float32(0.25)
+    last = planes.shape[axis] - 1
+    before = far.take([0, *range(last)], axis)
+    after = far.take([*range(1, last + 1), last], axis)
+    doubled = np.stack([near + before, near + after], axis=axis + 1)
+    return doubled.reshape([side * 2 if number == axis else side for number, side in enumerate(planes.shape)])
 
 
 def _to_uint8(samples: NDArray[np.floating]) -> Image:
