@@ -34,12 +34,17 @@ class Model:
 
 
 def save_weights(network: Network, path: Path, tables: list[NDArray[np.int32]]) -> str:
-    """Write a weight file and return its fingerprint."""
-    tensors = {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}
+    """Write a weight file and return its fingerprint. What float16 holds without loss is stored as float16."""
+    tensors = {name: _compact(value.detach().cpu().contiguous()) for name, value in network.state_dict().items()}
     tensors[_TABLES] = torch.from_numpy(np.concatenate(tables))
     metadata = {"shape": json.dumps(network.shape.to_dict())}
     write_file(path, save(tensors, metadata), overwrite=True)
     return fingerprint_of(path.read_bytes())
+
+
+def _compact(values: torch.Tensor) -> torch.Tensor:
+    half = values.half()
+    return half if torch.equal(half.float(), values) else values
 
 
 def read_weights(path: Path) -> Model:

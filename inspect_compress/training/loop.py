@@ -1,5 +1,6 @@
 """The training loop: a schedule laid over wall-clock time, checkpoints to resume from, a log, a validation curve."""
 
+import copy
 import csv
 import io
 import math
@@ -236,7 +237,8 @@ def _publish(
     report(1.0, "fitting the probability tables")
     images = [image for source in sources for image in source.images[:: -(-len(source.images) // _TABLE_IMAGES)]]
     unnamed = config.out / "weights.safetensors"
-    fingerprint = save_weights(run.average, unnamed, fit_tables(run.average.cpu(), images))
+    network = copy.deepcopy(run.average).cpu().half().float()  # so that the file takes two bytes a weight
+    fingerprint = save_weights(network, unnamed, fit_tables(network, images))
     named = config.out / f"qarv-{fingerprint}.safetensors"
     unnamed.replace(named)
     _validate(config, run, read_weights(named), validation, report)
