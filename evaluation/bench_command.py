@@ -64,7 +64,8 @@ def bench(
     speed: Annotated[
         bool,
         typer.Option(
-            "--speed", help="Instead, time QARV from file to file beside its authors' network; needs no DATASET."
+            "--speed",
+            help="Instead, time QARV from pixels to file and back, beside its authors' network; needs no DATASET.",
         ),
     ] = False,
 ) -> None:

@@ -1,4 +1,4 @@
-"""How fast QARV is, whole: image to file and back, beside the network of its authors in the same run."""
+"""How fast QARV is, whole: pixels to file and back, beside the network of its authors in the same run."""
 
 import tempfile
 import time
@@ -11,8 +11,8 @@ import numpy as np
 import torch
 
 from evaluation.authors_shape import AuthorsNetwork
-from inspect_compress.batch import Job, compress_file, decompress_file
-from inspect_compress.images import Image, write_png
+from inspect_compress.files import write_file
+from inspect_compress.images import Image
 from inspect_compress.qarv.codec import QarvCodec
 
 QUALITY = 60
@@ -51,9 +51,9 @@ class SpeedResult:
 
 
 def run_speed(step: Step = lambda what: None) -> SpeedResult:
-    """Time QARV's `compress` and `decompress` from file to file, and the authors' network alone.
+    """Time QARV from pixels to a `.qarv` file on disk and back, and the authors' network alone.
 
-    QARV's time holds reading the PNG, the network, entropy coding, writing, and the same back.
+    QARV's time holds the network, entropy coding, checksums, and writing or reading the file.
     """
     threads = torch.get_num_threads()
     rows = [_qarv(name, shape, step) for name, shape in SIZES.items()]
@@ -68,15 +68,14 @@ def run_speed(step: Step = lambda what: None) -> SpeedResult:
 
 
 def _qarv(name: str, shape: tuple[int, ...], step: Step) -> SpeedRow:
-    codec = QarvCodec()
+    codec, image = QarvCodec(), _surface(shape)
     with tempfile.TemporaryDirectory() as folder:
-        original, coded, decoded = (Path(folder) / file for file in ("frame.png", "frame.qarv", "decoded.png"))
-        write_png(original, _surface(shape))
+        file = Path(folder) / "frame.qarv"
         step(f"QARV {name}, encode")
-        encode = _best(lambda: compress_file(Job(original, coded), codec, quality=QUALITY, overwrite=True), _RUNS)
+        encode = _best(lambda: write_file(file, codec.encode(image, quality=QUALITY), overwrite=True), _RUNS)
         step(f"QARV {name}, decode")
-        decode = _best(lambda: decompress_file(Job(coded, decoded), overwrite=True), _RUNS)
-    return _row("QARV, file to file", name, shape, encode, decode)
+        decode = _best(lambda: codec.decode(file.read_bytes()), _RUNS)
+    return _row("QARV, pixels and file", name, shape, encode, decode)
 
 
 def _authors(shape: tuple[int, ...], step: Step) -> SpeedRow:

@@ -9,7 +9,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
+from evaluation.authors_shape import AuthorsNetwork
 from evaluation.bench import BenchResult, Memory, Row, evenly_spaced, ladder_of, run_bench
 from evaluation.bench_plot import rd_plot
 from evaluation.image_paths import image_paths
@@ -252,3 +254,20 @@ def read_image_size(path: Path) -> tuple[int, int]:
 
     with Image.open(path) as file:
         return file.size
+
+
+def test_the_authors_network_has_the_size_that_they_state() -> None:
+    assert sum(parameter.numel() for parameter in AuthorsNetwork().parameters()) == pytest.approx(93.4e6, rel=0.001)
+
+
+def test_the_authors_network_encodes_to_features_and_decodes_to_a_picture() -> None:
+    with torch.inference_mode():
+        network, images = AuthorsNetwork(), torch.rand(1, 3, 64, 128)
+        assert network.encode(images).shape == (1, 128, 16, 32)
+        assert network.decode(images).shape == images.shape
+
+
+def test_without_a_dataset_it_asks_for_one() -> None:
+    done = bench()
+    assert done.returncode == 1
+    assert "DATASET is missing" in done.stderr
