@@ -45,7 +45,7 @@ def test_info_says_what_the_header_says(tmp_path: Path) -> None:
     facts = json.loads(call("info", "part.qarv", "--json", cwd=tmp_path).stdout)
     size = (tmp_path / "part.qarv").stat().st_size
     assert (facts["width"], facts["height"], facts["channels"], facts["bit_depth"]) == (47, 31, 1, 8)
-    assert (facts["lmbda"], facts["bytes"]) == (8192, size)
+    assert (facts["lmbda"], facts["bytes"]) == (16384, size)
     assert [level["stride"] for level in facts["levels"]] == [32, 16, 8]
     assert size - 46 == sum(level["bytes"] for level in facts["levels"])
     table = call("info", "part.qarv", cwd=tmp_path).stdout

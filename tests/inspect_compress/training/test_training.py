@@ -1,5 +1,6 @@
 """Training as a user runs it: real processes on real files, killed and resumed."""
 
+import copy
 import csv
 import os
 import signal
@@ -109,8 +110,7 @@ def test_a_finished_run_is_not_overwritten(folder: Path) -> None:
 
 def test_training_lowers_the_loss_on_what_it_sees(folder: Path) -> None:
     sources, _ = load_sources([_source(folder)], held_out=1)
-    network = Network()
-    network.load_state_dict(installed_model(default_fingerprint()).network.state_dict())
+    network = copy.deepcopy(installed_model(default_fingerprint()).network).requires_grad_()
     optimizer = torch.optim.AdamW(network.parameters(), 1e-4)
     planes = torch.from_numpy(Crops(sources, 64).batch(4, np.random.default_rng(2)))
     gradients = BatchGradients(network, threads=2)
