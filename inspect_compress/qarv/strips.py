@@ -2,7 +2,7 @@
 
 Every layer is computed for all of a picture before the next one, from whole rows of the one before: there are no
 tiles, so no seams, nothing is computed twice, and a picture has only one way of being computed. A strip's height
-depends on the width alone.
+depends on the picture's size alone.
 """
 
 from collections.abc import Callable

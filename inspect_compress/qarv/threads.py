@@ -1,7 +1,7 @@
 """Work side by side on threads, with arithmetic that does not depend on how many there are.
 
 Float sums depend on how torch splits them among its threads, so the network always runs on one torch thread. What
-is split instead is the picture: into strips of rows whose sizes depend on its width alone.
+is split instead is the picture: into strips of rows whose sizes depend on its own size alone.
 """
 
 import os

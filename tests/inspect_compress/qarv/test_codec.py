@@ -174,6 +174,7 @@ def test_quality_spans_all_of_lambda() -> None:
     shape = Shape(lmbda_min=16, lmbda_max=8192)
     assert shape.lmbda_of(0) == pytest.approx(16)
     assert shape.lmbda_of(255) == pytest.approx(8192)
+    assert shape.lmbda_of(101) / shape.lmbda_of(100) < 1.025
 
 
 def test_grey_in_three_channels_stays_grey() -> None:
