@@ -117,6 +117,29 @@ def train(
     typer.echo(f"weights: {weights}")
 
 
+def export(
+    weights: Annotated[Path, typer.Argument(help="The .safetensors file that a training run wrote.")],
+    config: Annotated[Path, typer.Argument(help="The run's TOML file: its training images set the scales.")],
+    out: Annotated[Path, typer.Option(help="Folder for the exact weights and their card.")] = Path("."),
+) -> None:
+    """Turn trained weights into exact ones: integers, which every machine decodes alike.
+
+    Example: `inspect-compress export runs/default/qarv-….safetensors training/default.toml`. It proves from the
+    integers that no sum can leave what is computed exactly, and measures what exactness costs on the images that
+    the run held out.
+    """
+    from inspect_compress.progress import progress
+    from inspect_compress.training.config import read_config
+    from inspect_compress.training.export import export_weights
+
+    with progress() as bar:
+        bar.add_task("exporting", total=None)
+        named = export_weights(
+            weights, read_config(config), out, lambda line: bar.console.print(line, highlight=False)
+        )
+    typer.echo(f"weights: {named}")
+
+
 def _convert(jobs: "Sequence[Job]", convert: "Callable[[Job], None]", verb: str) -> None:
     """Run the jobs with a progress bar, print the sums, list the failures, and exit with 1 if there were any."""
     from inspect_compress.batch import run_jobs

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -13,13 +13,13 @@ from inspect_compress.errors import OutOfStepError
 from inspect_compress.images import Image, check_image
 from inspect_compress.qarv.container import Container, Level
 from inspect_compress.qarv.entropy import SYMBOL_LIMIT, LevelReader, LevelWriter, Models, Rows, Symbols
-from inspect_compress.qarv.network import LMBDA_STEPS, MARGIN, STRIDES, Conditions, Network, Prediction
+from inspect_compress.qarv.exact import ExactPrediction
+from inspect_compress.qarv.network import LMBDA_STEPS, MARGIN, STRIDES, Prediction
 from inspect_compress.qarv.planes import Planes, from_planes, plane_shapes, to_planes
 from inspect_compress.qarv.rounding import Rounding
 from inspect_compress.qarv.strips import by_strips, rows_of
-from inspect_compress.qarv.tables import scale_index
 from inspect_compress.qarv.threads import one_thread, side_by_side
-from inspect_compress.qarv.weights import Model, default_fingerprint, installed_model
+from inspect_compress.qarv.weights import CodingNetwork, Model, default_fingerprint, installed_model
 
 _HALVED_UP_TO = 1000.0
 """λ up to which difference planes are halved: half the time, and at small λ fewer bytes (docs/training.md)."""
@@ -84,11 +84,10 @@ class QarvCodec:
         readers = {level.stride: LevelReader(models, level.data) for level in container.levels}
         network = model.network
         shapes = plane_shapes(container.height, container.width, container.channels, halved=container.halved)
-        lmbdas = _lmbdas(network, container.lmbda_index, shapes)
         parts = []
         with one_thread(), torch.inference_mode():
-            for (_, *size), lmbda in zip(shapes, lmbdas, strict=True):
-                conditions = network.conditions(lmbda)
+            for count, *size in shapes:
+                conditions = network.at(container.lmbda_index, count, halved=count == 2)
                 features = network.top_down(_padded_size(*size), conditions, _Reading(readers))
                 parts.append(_crop(network.render(features, conditions), size))
         if any(readers[level.stride].crc != level.symbols_crc for level in container.levels):
@@ -103,8 +102,8 @@ class QarvCodec:
         parts, halved = prepare(network, image, index)
         rendered = []
         with one_thread(), torch.inference_mode():
-            for planes, lmbda in parts:
-                conditions = network.conditions(lmbda)
+            for planes in parts:
+                conditions = network.at(index, len(planes), halved=len(planes) == 2)
                 features = write_planes(network, planes, conditions, self._rounding, writers)
                 if render:
                     rendered.append(_crop(network.render(features, conditions), planes.shape[1:]))
@@ -117,20 +116,10 @@ def lmbda_index(quality: int) -> int:
     return round((check_quality(quality) - 1) / 99 * (LMBDA_STEPS - 1))
 
 
-def prepare(network: Network, image: Image, index: int) -> tuple[list[tuple[Planes, Tensor]], bool]:
-    """An image's planes, each with its λ, `(P,)`, and whether the difference planes are halved."""
-    channels = 1 if image.ndim == 2 else 3
-    halved = channels == 3 and network.shape.lmbda_of(index) <= _HALVED_UP_TO
-    parts = to_planes(image, halved=halved)
-    lmbdas = _lmbdas(network, index, [planes.shape for planes in parts])
-    return list(zip(parts, lmbdas, strict=True)), halved
-
-
-def _lmbdas(network: Network, index: int, shapes: Sequence[tuple[int, ...]]) -> list[Tensor]:
-    """λ of each part's planes; the two that are halved have samples that stand for four."""
-    lmbda = network.shape.lmbda_of(index)
-    of_halved = min(4 * lmbda, network.shape.lmbda_max)
-    return [torch.full((shape[0],), of_halved if shape[0] == 2 else lmbda) for shape in shapes]
+def prepare(network: CodingNetwork, image: Image, index: int) -> tuple[list[Planes], bool]:
+    """An image's planes as coded at an index of λ, and whether the difference planes, two in one, are halved."""
+    halved = image.ndim == 3 and network.shape.lmbda_of(index) <= _HALVED_UP_TO
+    return to_planes(image, halved=halved), halved
 
 
 class SymbolWriter(Protocol):
@@ -140,9 +129,9 @@ class SymbolWriter(Protocol):
 
 
 def write_planes(
-    network: Network,
+    network: CodingNetwork,
     planes: Planes,
-    conditions: Conditions,
+    conditions: Any,
     rounding: Rounding,
     writers: Mapping[int, SymbolWriter],
 ) -> Tensor:
@@ -158,18 +147,19 @@ class _Writing:
         self._rounding = rounding
         self._writers = writers
 
-    def __call__(self, prediction: Prediction, latent: Tensor | None) -> Tensor:
+    def __call__(self, prediction: Prediction | ExactPrediction, latent: Tensor | None) -> Tensor:
+        mean, rows = prediction.mean, prediction.rows
         assert latent is not None
-        tables = _tables(prediction)
+        assert mean is not None
 
         def part(start: int, stop: int) -> Tensor:
-            residual = latent[:, start:stop] - prediction.mean[:, start:stop]
+            residual = latent[:, start:stop] - mean[:, start:stop]
             residual = residual * rows_of(prediction.gain, start, stop)
-            return self._rounding(residual, tables[:, start:stop]).clamp(-SYMBOL_LIMIT, SYMBOL_LIMIT)
+            return self._rounding(residual, rows[:, start:stop]).clamp(-SYMBOL_LIMIT, SYMBOL_LIMIT)
 
         steps = by_strips(part, latent, latent.shape[1], 1, latent.shape[2])
         symbols = steps.flatten().to(torch.int32).numpy()
-        self._writers[prediction.stride].put(symbols, tables.flatten().numpy())
+        self._writers[prediction.stride].put(symbols, rows.flatten().numpy())
         return steps
 
 
@@ -179,19 +169,10 @@ class _Reading:
     def __init__(self, readers: dict[int, LevelReader]) -> None:
         self._readers = readers
 
-    def __call__(self, prediction: Prediction, latent: Tensor | None) -> Tensor:
-        symbols = self._readers[prediction.stride].get(_tables(prediction).flatten().numpy())
-        return torch.from_numpy(symbols.astype(np.float32)).view_as(prediction.mean)
-
-
-def _tables(prediction: Prediction) -> Tensor:
-    """The row of the probability tables for each latent, uint8, `(P, N, Z)`."""
-
-    def part(start: int, stop: int) -> Tensor:
-        return scale_index(prediction.log_scale[:, start:stop] + rows_of(prediction.offset, start, stop))
-
-    planes, places, channels = prediction.mean.shape
-    return by_strips(part, torch.empty(planes, dtype=torch.uint8), places, 1, channels)
+    def __call__(self, prediction: Prediction | ExactPrediction, latent: Tensor | None) -> Tensor:
+        rows = prediction.rows
+        symbols = self._readers[prediction.stride].get(rows.flatten().numpy())
+        return torch.from_numpy(symbols.astype(np.float32)).view_as(rows)
 
 
 def _padded_size(height: int, width: int) -> tuple[int, int]:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inspect_compress.errors import OutOfStepError
-from inspect_compress.qarv.network import SCALE_STEPS
+from inspect_compress.qarv.likelihood import SCALE_STEPS
 from inspect_compress.qarv.tables import TOTAL, radius
 
 SYMBOL_LIMIT = (1 << 23) - 1

@@ -11,7 +11,7 @@ about a latent into its quantized residual.
 """
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from itertools import pairwise
@@ -22,6 +22,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from inspect_compress.qarv.lapped import BLOCK, SUPPORT, lapped_basis
+from inspect_compress.qarv.likelihood import scale_index
 from inspect_compress.qarv.strips import by_strips, in_strips, rows_of, with_halo
 
 STRIDES = (32, 16, 8)
@@ -31,10 +32,6 @@ MARGIN = 4
 """Pixels that a plane is extended by on each side, so that the lapped transform is complete at its border."""
 DISTORTION_WEIGHT = 8.0
 """The loss is `nats + λ · 8 · squared error`, samples in [0, 1]: λ = 16 is about 36 dB, λ = 8192 about 51 dB."""
-
-SCALE_MIN, SCALE_MAX, SCALE_STEPS = 0.1, 800.0, 64
-LOG_SCALE_MIN = math.log(SCALE_MIN)
-LOG_SCALE_STEP = math.log(SCALE_MAX / SCALE_MIN) / (SCALE_STEPS - 1)
 
 _EMBEDDING = 64
 _ANGLE = _EMBEDDING / math.log(8192)
@@ -68,6 +65,10 @@ class Shape:
     lmbda_min: float = 16.0
     lmbda_max: float = 8192.0
 
+    def groups(self, stride: int) -> tuple[int, ...]:
+        """Where groups of latent channels begin and end at a stride."""
+        return {32: self.groups_32, 16: self.groups_16, 8: self.groups_8}[stride]
+
     def lmbda_of(self, index: float) -> float:
         """λ of an index from 0 to 255."""
         return self.lmbda_min * (self.lmbda_max / self.lmbda_min) ** (index / (LMBDA_STEPS - 1))
@@ -94,6 +95,16 @@ class Prediction:
     log_scale: Tensor
     offset: Tensor
     gain: Tensor
+
+    @property
+    def rows(self) -> Tensor:
+        """The row of the probability tables for each latent, uint8, `(B, N, Z)`."""
+
+        def part(start: int, stop: int) -> Tensor:
+            return scale_index(self.log_scale[:, start:stop] + rows_of(self.offset, start, stop))
+
+        batch, places, channels = self.log_scale.shape
+        return by_strips(part, torch.empty(batch, dtype=torch.uint8), places, 1, channels)
 
 
 class Exchange(Protocol):
@@ -152,7 +163,28 @@ class Block(nn.Module):
         return by_strips(rows, x, *x.shape[1:3], *x.shape[2:])
 
 
-class Latent(nn.Module):
+class Posterior(nn.Module):
+    """What the encoder wants a group of latent channels to be, from both paths (bidirectional inference)."""
+
+    def __init__(self, width: int, channels: int) -> None:
+        super().__init__()
+        self.channels = channels
+        self.posterior = nn.Linear(width, channels)
+        self.posterior_up = nn.Linear(2 * width, width)
+        self.posterior_down = nn.Linear(width, channels)
+
+    def wanted(self, f: Tensor, h: Tensor, places: Tensor) -> Tensor:
+        """The posterior's mean at N places, `(B, N, Z)`; `f` and `h` are the decoder's and the encoder's features."""
+
+        def part(start: int, stop: int) -> Tensor:
+            encoder = take(h, places[start:stop])
+            both = torch.cat([take(f, places[start:stop]), encoder], dim=-1)
+            return self.posterior(encoder) + self.posterior_down(F.relu(self.posterior_up(both)))
+
+        return by_strips(part, f, len(places), 1, self.channels)
+
+
+class Latent(Posterior):
     """A group of latent channels at one stride, coded in two steps: the even squares of a checkerboard, the odd.
 
     The prior's mean starts as the features that hold the same coefficients, so a coefficient that a coarser
@@ -160,14 +192,11 @@ class Latent(nn.Module):
     """
 
     def __init__(self, stride: int, width: int, depth: int, first: int, last: int) -> None:
-        super().__init__()
-        self.stride, self.channels = stride, last - first
+        super().__init__(width, last - first)
+        self.stride = stride
         self.blocks = nn.ModuleList([Block(width) for _ in range(2 * depth)])  # in turn for even and odd
         self.prior = nn.ModuleList([nn.Linear(width, 2 * self.channels) for _ in range(2)])
         self.gain = nn.Linear(_EMBEDDING, self.channels)
-        self.posterior = nn.Linear(width, self.channels)
-        self.posterior_up = nn.Linear(2 * width, width)
-        self.posterior_down = nn.Linear(width, self.channels)
         self.back = nn.Linear(self.channels, width, bias=False)
         self.context = nn.Linear(2 * self.channels, width)
         self.scale_offset = nn.Linear(_EMBEDDING, self.channels)
@@ -191,30 +220,22 @@ class Latent(nn.Module):
         """
         size = (f.shape[1], f.shape[2])
         places = checkerboard(*size, f.device)[parity]
-        log_gain = 0.5 * conditions.log_lmbda + _LOG_GAIN + self.gain(conditions.embedding)
+        log_gain = self.log_gain(conditions.embedding, conditions.log_lmbda)
         log_gain = Conditions.spread(log_gain, *size)
         offset = log_gain + Conditions.spread(self.scale_offset(conditions.embedding), *size)
         mean, log_scale = self.predicted(self.prior[parity], f, places).chunk(2, -1)
-        gain = torch.exp(_at(log_gain, places))
-        prediction = Prediction(self.stride, mean, log_scale, _at(offset, places), gain)
+        gain = torch.exp(at_places(log_gain, places))
+        prediction = Prediction(self.stride, mean, log_scale, at_places(offset, places), gain)
         steps = exchange(prediction, None if h is None else self.wanted(f, h, places))
         self.tell(f, steps, gain, places)
 
+    def log_gain(self, embedding: Tensor, log_lmbda: Tensor) -> Tensor:
+        """The logarithm of the quantization steps per unit of the features, `(…, Z)`."""
+        return 0.5 * log_lmbda + _LOG_GAIN + self.gain(embedding)
+
     def predicted(self, prior: nn.Module, f: Tensor, places: Tensor) -> Tensor:
         """The prior's mean and log scale, `(B, N, 2 Z)`."""
-        return by_strips(
-            lambda start, stop: prior(_take(f, places[start:stop])), f, len(places), 1, 2 * self.channels
-        )
-
-    def wanted(self, f: Tensor, h: Tensor, places: Tensor) -> Tensor:
-        """The posterior's mean, `(B, N, Z)`, from both paths (bidirectional inference)."""
-
-        def part(start: int, stop: int) -> Tensor:
-            encoder = _take(h, places[start:stop])
-            both = torch.cat([_take(f, places[start:stop]), encoder], dim=-1)
-            return self.posterior(encoder) + self.posterior_down(F.relu(self.posterior_up(both)))
-
-        return by_strips(part, f, len(places), 1, self.channels)
+        return by_strips(lambda start, stop: prior(take(f, places[start:stop])), f, len(places), 1, 2 * self.channels)
 
     def tell(self, f: Tensor, steps: Tensor, gain: Tensor, places: Tensor) -> None:
         """Add to the features at N places what the residuals, `(B, N, Z)`, say."""
@@ -222,7 +243,7 @@ class Latent(nn.Module):
         def part(start: int, stop: int) -> None:
             said, here = steps[:, start:stop], places[start:stop]
             values = self.back(said / rows_of(gain, start, stop))
-            told = _take(f, here) + values + self.context(_strength(said))
+            told = take(f, here) + values + self.context(_strength(said))
             f.flatten(1, 2).index_copy_(1, here, told)
 
         in_strips(part, len(places), f.shape[0])
@@ -255,46 +276,40 @@ class Leave(nn.Module):
         self.bias = nn.Parameter(torch.zeros(1))
 
     def forward(self, f: Tensor) -> Tensor:
-        h, w = f.shape[1:3]
-
-        def rows(start: int, stop: int) -> Tensor:
-            """Each from the lower half of the patches above and the upper half of its own."""
-            around = with_halo(f, start, stop, 1)[:, :-1]
-            patches = F.linear(around, self.weight.flatten(1).T).unflatten(-1, (2, BLOCK, 2, BLOCK))
-            both = patches[:, 1:, :, 0] + patches[:, :-1, :, 1]
-            across = F.pad(both[..., 0, :], (0, 0, 0, 0, 0, 1)) + F.pad(both[..., 1, :], (0, 0, 0, 0, 1, 0))
-            return across.permute(0, 1, 3, 2, 4).flatten(3)
-
-        planes = by_strips(rows, f, h + 1, w + 1, BLOCK, (w + 1) * BLOCK).flatten(1, 2)
+        planes = overlap_add(f, lambda around: F.linear(around, self.weight.flatten(1).T))
         return planes[:, None, MARGIN:-MARGIN, MARGIN:-MARGIN] + self.bias
 
 
-class Network(nn.Module):
-    """The whole network. Planes are `(B, 1, H, W)`, H and W multiples of 32, samples in about [0, 1]."""
+def overlap_add(f: Tensor, patches_of: Callable[[Tensor], Tensor]) -> Tensor:
+    """The sum, `(B, H + 8, W + 8)`, of the 16×16 patches that `patches_of`, `(…, C)` to `(…, 256)`, makes."""
+    h, w = f.shape[1:3]
 
-    def __init__(self, shape: Shape | None = None) -> None:
+    def rows(start: int, stop: int) -> Tensor:
+        """Each from the lower half of the patches above and the upper half of its own."""
+        around = with_halo(f, start, stop, 1)[:, :-1]
+        patches = patches_of(around).unflatten(-1, (2, BLOCK, 2, BLOCK))
+        both = patches[:, 1:, :, 0] + patches[:, :-1, :, 1]
+        across = F.pad(both[..., 0, :], (0, 0, 0, 0, 0, 1)) + F.pad(both[..., 1, :], (0, 0, 0, 0, 1, 0))
+        return across.permute(0, 1, 3, 2, 4).flatten(3)
+
+    return by_strips(rows, f, h + 1, w + 1, BLOCK, (w + 1) * BLOCK).flatten(1, 2)
+
+
+class Encoder(nn.Module):
+    """λ's embedding and the bottom-up path. Planes are `(B, 1, H, W)`, H and W multiples of 32."""
+
+    def __init__(self, shape: Shape) -> None:
         super().__init__()
-        self.shape = s = shape or Shape()
+        self.shape = s = shape
         self.embed = nn.Sequential(
             nn.Linear(_EMBEDDING, _EMBEDDING), nn.GELU(), nn.Linear(_EMBEDDING, _EMBEDDING), nn.GELU()
         )
-        # bottom-up
         self.enter = Enter(s.width_8)
         self.up_8 = nn.ModuleList([Block(s.width_8) for _ in range(s.blocks_8)])
         self.halve_16 = nn.Linear(4 * s.width_8, s.width_16)
         self.up_16 = nn.ModuleList([Block(s.width_16) for _ in range(s.blocks_16)])
         self.halve_32 = nn.Linear(4 * s.width_16, s.width_32)
         self.up_32 = nn.ModuleList([Block(s.width_32) for _ in range(s.blocks_32)])
-        # top-down
-        self.start = nn.Parameter(torch.zeros(s.width_32))
-        self.latents_32 = _latents(32, s.width_32, s.depth_32, s.groups_32)
-        self.double_16 = nn.Linear(s.width_32, 4 * s.width_16)
-        self.latents_16 = _latents(16, s.width_16, s.depth_16, s.groups_16)
-        self.double_8 = nn.Linear(s.width_16, 4 * s.width_8)
-        self.latents_8 = _latents(8, s.width_8, s.depth_8, s.groups_8)
-        self.out = nn.ModuleList([Block(s.width_8) for _ in range(s.out_blocks)])
-        self.leave = Leave(s.width_8)
-        self._start_as_classical_codec()
 
     def conditions(self, lmbda: Tensor) -> Conditions:
         """λ as `(B,)`, or as a map `(B, H / 32, W / 32)`, made ready for `bottom_up` and `top_down`."""
@@ -317,6 +332,28 @@ class Network(nn.Module):
         for block in self.up_32:
             h32 = block(h32, conditions)
         return h32, h16, h8
+
+
+class Network(Encoder):
+    """The whole network. Planes are `(B, 1, H, W)`, H and W multiples of 32, samples in about [0, 1]."""
+
+    def __init__(self, shape: Shape | None = None) -> None:
+        super().__init__(shape or Shape())
+        s = self.shape
+        self.start = nn.Parameter(torch.zeros(s.width_32))
+        self.latents_32 = _latents(32, s.width_32, s.depth_32, s.groups_32)
+        self.double_16 = nn.Linear(s.width_32, 4 * s.width_16)
+        self.latents_16 = _latents(16, s.width_16, s.depth_16, s.groups_16)
+        self.double_8 = nn.Linear(s.width_16, 4 * s.width_8)
+        self.latents_8 = _latents(8, s.width_8, s.depth_8, s.groups_8)
+        self.out = nn.ModuleList([Block(s.width_8) for _ in range(s.out_blocks)])
+        self.leave = Leave(s.width_8)
+        self._start_as_classical_codec()
+
+    def at(self, index: int, count: int, *, halved: bool) -> Conditions:
+        """The conditions of `count` planes at an index of λ; a sample of halved planes stands for four."""
+        lmbda = self.shape.lmbda_of(index)
+        return self.conditions(torch.full((count,), min(4 * lmbda, self.shape.lmbda_max) if halved else lmbda))
 
     def top_down(
         self,
@@ -344,7 +381,7 @@ class Network(nn.Module):
                         f = block(f, conditions)
                     latent.code(parity, f, h, conditions, exchange)
             if double is not None:
-                f = _scatter(_pointwise(double, f))
+                f = scatter(_pointwise(double, f))
         return f
 
     def render(self, f: Tensor, conditions: Conditions) -> Tensor:
@@ -400,14 +437,14 @@ def _latents(stride: int, width: int, depth: int, groups: tuple[int, ...]) -> nn
     return nn.ModuleList([Latent(stride, width, depth, a, b) for a, b in pairwise(groups)])
 
 
-def _take(x: Tensor, places: Tensor) -> Tensor:
+def take(x: Tensor, places: Tensor) -> Tensor:
     """`(B, H, W, C)` at N places, `(B, N, C)`."""
     return x.flatten(1, 2).index_select(1, places)
 
 
-def _at(table: Tensor, places: Tensor) -> Tensor:
+def at_places(table: Tensor, places: Tensor) -> Tensor:
     """As `_take`; what is the same everywhere, `(B, 1, 1, C)`, becomes `(B, 1, C)`."""
-    return table[:, 0] if table.shape[1:3] == (1, 1) else _take(table, places)
+    return table[:, 0] if table.shape[1:3] == (1, 1) else take(table, places)
 
 
 def _pointwise(layer: nn.Module, x: Tensor) -> Tensor:
@@ -431,7 +468,7 @@ def _gather(x: Tensor) -> Tensor:
     return x.view(b, h // 2, 2, w // 2, 2, c).permute(0, 1, 3, 2, 4, 5).reshape(b, h // 2, w // 2, 4 * c)
 
 
-def _scatter(x: Tensor) -> Tensor:
+def scatter(x: Tensor) -> Tensor:
     """The inverse of `_gather`."""
     b, h, w, c = x.shape
     x = x.view(b, h, w, 2, 2, c // 4).permute(0, 1, 3, 2, 4, 5)

@@ -6,21 +6,13 @@ Every probability is a multiple of 2^-24 and the sum is exactly one, so no entro
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
-from inspect_compress.qarv.likelihood import probability
-from inspect_compress.qarv.network import LOG_SCALE_MIN, LOG_SCALE_STEP, SCALE_STEPS
+from inspect_compress.qarv.likelihood import LOG_SCALE_MIN, LOG_SCALE_STEP, SCALE_STEPS, probability
 
 PRECISION = 24
 TOTAL = 1 << PRECISION
 _RADIUS_IN_DEVIATIONS = 6
 _LEAST_RADIUS = 16
-
-
-def scale_index(log_scale: Tensor) -> Tensor:
-    """The row of the tables for the logarithm of a scale in steps: uint8, 0 to 63, same shape."""
-    index = torch.round((log_scale - LOG_SCALE_MIN) / LOG_SCALE_STEP)
-    return torch.nan_to_num(index).clamp(0, SCALE_STEPS - 1).to(torch.uint8)
 
 
 def radius(index: int) -> int:

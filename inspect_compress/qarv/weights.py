@@ -9,40 +9,84 @@ import json
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from safetensors.torch import load, save
+from torch import Tensor
 
 from inspect_compress.errors import ConfigError, UnknownModelError
 from inspect_compress.files import write_file
-from inspect_compress.qarv.network import SCALE_STEPS, Network, Shape
+from inspect_compress.qarv.exact import ExactNetwork, Tensors
+from inspect_compress.qarv.likelihood import SCALE_STEPS
+from inspect_compress.qarv.network import Network, Shape
 from inspect_compress.qarv.tables import radius
 
 FOLDER = Path(__file__).parent.parent / "weights"
 _TABLES = "tables"
+_EXACT = "exact"
+
+
+class CodingNetwork(Protocol):
+    """What a codec needs of a network: the exact one, or one of the float ones that older files were made with.
+
+    Planes are `(B, 1, H, W)`, H and W multiples of 32; what `at` returns is for the other methods only.
+    """
+
+    shape: Shape
+
+    def at(self, index: int, count: int, *, halved: bool) -> Any:
+        """The conditions of `count` planes at an index of λ; a sample of halved planes stands for four."""
+
+    def bottom_up(self, planes: Tensor, conditions: Any) -> tuple[Tensor, Tensor, Tensor]:
+        """The encoder's features."""
+
+    def top_down(
+        self,
+        size: tuple[int, int],
+        conditions: Any,
+        exchange: Any,
+        encoder: tuple[Tensor, Tensor, Tensor] | None = None,
+    ) -> Tensor:
+        """Exchange all latents and return the features that `render` takes."""
+
+    def render(self, f: Tensor, conditions: Any) -> Tensor:
+        """The planes."""
 
 
 @dataclass(frozen=True)
 class Model:
     """A network ready to run, its probability tables (see `tables.gaussian_tables`) and its fingerprint."""
 
-    network: Network
+    network: CodingNetwork
     tables: list[NDArray[np.int32]]
     fingerprint: str
 
 
 def save_weights(network: Network, path: Path, tables: list[NDArray[np.int32]]) -> str:
-    """Write a weight file and return its fingerprint. What float16 holds without loss is stored as float16."""
+    """Write the weight file of a float network and return its fingerprint.
+
+    What float16 holds without loss is stored as float16.
+    """
     tensors = {name: _compact(value.detach().cpu().contiguous()) for name, value in network.state_dict().items()}
+    return _save(tensors, tables, {"shape": json.dumps(network.shape.to_dict())}, path)
+
+
+def save_exact_weights(shape: Shape, tensors: Tensors, tables: list[NDArray[np.int32]], path: Path) -> str:
+    """Write the weight file of an ExactNetwork and return its fingerprint."""
+    return _save(dict(tensors), tables, {"arithmetic": _EXACT, "shape": json.dumps(shape.to_dict())}, path)
+
+
+def _save(tensors: dict[str, Tensor], tables: list[NDArray[np.int32]], metadata: dict[str, str], path: Path) -> str:
     tensors[_TABLES] = torch.from_numpy(np.concatenate(tables))
-    metadata = {"shape": json.dumps(network.shape.to_dict())}
-    write_file(path, save(tensors, metadata), overwrite=True)
-    return fingerprint_of(path.read_bytes())
+    data = save(tensors, metadata)
+    write_file(path, data, overwrite=True)
+    return fingerprint_of(data)
 
 
-def _compact(values: torch.Tensor) -> torch.Tensor:
+def _compact(values: Tensor) -> Tensor:
     half = values.half()
     return half if torch.equal(half.float(), values) else values
 
@@ -52,16 +96,22 @@ def read_weights(path: Path) -> Model:
     try:
         data = path.read_bytes()
         header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
-        network = Network(Shape.from_dict(json.loads(header["__metadata__"]["shape"])))
+        shape = Shape.from_dict(json.loads(header["__metadata__"]["shape"]))
         tensors = load(data)
         tables = np.split(tensors.pop(_TABLES).numpy(), _table_ends())
-        network.load_state_dict(tensors)
+        exact = header["__metadata__"].get("arithmetic") == _EXACT
+        network = ExactNetwork(shape, tensors) if exact else _float_network(shape, tensors)
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
     except Exception as error:  # safetensors, json and torch each raise their own for a foreign file
         raise ConfigError(f"{path}: is not a QARV weight file: {str(error).splitlines()[0]}") from error
-    network.requires_grad_(False).eval()
     return Model(network, tables, fingerprint_of(data))
+
+
+def _float_network(shape: Shape, tensors: Tensors) -> Network:
+    network = Network(shape)
+    network.load_state_dict(tensors)
+    return network.requires_grad_(False).eval()
 
 
 @lru_cache(maxsize=4)

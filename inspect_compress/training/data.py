@@ -3,6 +3,7 @@
 import csv
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 
 import cv2
@@ -53,6 +54,12 @@ def load_sources(configs: Sequence[SourceConfig], held_out: int) -> tuple[list[S
             files = [file for file in files if file not in chosen]
         sources.append(Source([read_image(file) for file in files], config.weight))
     return sources, validation
+
+
+def spread_over(sources: Sequence[Source], count: int) -> list[Image]:
+    """At most `count` images of each source, evenly spaced, the sources in turn."""
+    chosen = [source.images[:: -(-len(source.images) // count)] for source in sources]
+    return [image for images in zip_longest(*chosen) for image in images if image is not None]
 
 
 class Crops:

@@ -20,7 +20,7 @@ from inspect_compress.qarv.network import STRIDES, Block, Network, Shape
 from inspect_compress.qarv.weights import Model, read_weights, save_weights
 from inspect_compress.training.card import card_text
 from inspect_compress.training.config import TrainConfig
-from inspect_compress.training.data import Crops, Source, load_sources
+from inspect_compress.training.data import Crops, Source, load_sources, spread_over
 from inspect_compress.training.gradients import BatchGradients
 from inspect_compress.training.objective import Outcome
 from inspect_compress.training.tables import fit_tables
@@ -33,7 +33,7 @@ _WARM_UP_STEPS = 100
 _DECAY_POWER = 0.8
 _CLIP_RATIO = 2.5
 _LOG_EVERY = 50
-_TABLE_IMAGES = 56
+TABLE_IMAGES = 56
 """Training images of each source that the probability tables are fitted to."""
 
 Report = Callable[[float, str], None]
@@ -111,9 +111,17 @@ def _new_run(config: TrainConfig, crops: Crops, device: torch.device) -> Run:
     return Run(network, average, optimizer)
 
 
+def trained_network(path: Path) -> Network:
+    """The float network in a weight file that a run wrote. Raises ConfigError where it holds an exported one."""
+    network = read_weights(path).network
+    if not isinstance(network, Network):
+        raise ConfigError(f"{path}: is an exported weight file; name the one that the training run wrote")
+    return network
+
+
 def start_from(network: Network, path: Path) -> None:
     """Take over the weights at `path`. Blocks that they lack keep adding 0, so `network` starts where they ended."""
-    given = read_weights(path).network.state_dict()
+    given = trained_network(path).state_dict()
     own = network.state_dict()
     for name, values in given.items():
         if name not in own or own[name].shape != values.shape:
@@ -235,10 +243,9 @@ def _publish(
 ) -> Path:
     """Write the weights, named by their fingerprint, with their card; returns the path of the weights."""
     report(1.0, "fitting the probability tables")
-    images = [image for source in sources for image in source.images[:: -(-len(source.images) // _TABLE_IMAGES)]]
     unnamed = config.out / "weights.safetensors"
     network = copy.deepcopy(run.average).cpu().half().float()  # so that the file takes two bytes a weight
-    fingerprint = save_weights(network, unnamed, fit_tables(network, images))
+    fingerprint = save_weights(network, unnamed, fit_tables(network, spread_over(sources, TABLE_IMAGES)))
     named = config.out / f"qarv-{fingerprint}.safetensors"
     unnamed.replace(named)
     _validate(config, run, read_weights(named), validation, report)

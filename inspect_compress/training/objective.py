@@ -7,17 +7,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from inspect_compress.qarv.likelihood import probability
+from inspect_compress.qarv.likelihood import LOG_SCALE_MIN, probability, scale_index
 from inspect_compress.qarv.network import (
     DISTORTION_WEIGHT,
-    LOG_SCALE_MIN,
     MARGIN,
     STRIDES,
     Network,
     Prediction,
 )
 from inspect_compress.qarv.rounding import Rounding
-from inspect_compress.qarv.tables import gaussian_tables, scale_index
+from inspect_compress.qarv.tables import gaussian_tables
 
 _NARROW = 0.7
 """Steps; the deviation of the prior below which rounding is passed on."""

@@ -8,9 +8,11 @@ from numpy.typing import NDArray
 
 from inspect_compress.images import Image
 from inspect_compress.qarv.codec import lmbda_index, prepare, write_planes
-from inspect_compress.qarv.network import SCALE_STEPS, STRIDES, Network
+from inspect_compress.qarv.likelihood import SCALE_STEPS
+from inspect_compress.qarv.network import STRIDES
 from inspect_compress.qarv.rounding import Rounding
 from inspect_compress.qarv.tables import TOTAL, gaussian_tables, radius, to_frequencies
+from inspect_compress.qarv.weights import CodingNetwork
 
 _QUALITIES = (5, 20, 35, 50, 65, 80, 95)
 _GAUSSIAN_WEIGHT = 300.0
@@ -33,16 +35,16 @@ class _Counter:
             self.counts[row][-1] += len(seen) - len(inside)
 
 
-def fit_tables(network: Network, images: Sequence[Image]) -> list[NDArray[np.int32]]:
+def fit_tables(network: CodingNetwork, images: Sequence[Image]) -> list[NDArray[np.int32]]:
     """Tables as `gaussian_tables`, from the symbols of `images` over the whole range of λ, made symmetric."""
     counter = _Counter()
     rounding = Rounding(gaussian_tables())
-    network = network.eval()
     with torch.inference_mode():
         for number, image in enumerate(images):
             index = lmbda_index(_QUALITIES[number % len(_QUALITIES)])
-            for planes, lmbda in prepare(network, image, index)[0]:
-                write_planes(network, planes, network.conditions(lmbda), rounding, dict.fromkeys(STRIDES, counter))
+            for planes in prepare(network, image, index)[0]:
+                conditions = network.at(index, len(planes), halved=len(planes) == 2)
+                write_planes(network, planes, conditions, rounding, dict.fromkeys(STRIDES, counter))
     return [
         to_frequencies(counts + _GAUSSIAN_WEIGHT * assumed / TOTAL)
         for counts, assumed in zip(counter.counts, gaussian_tables(), strict=True)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from inspect_compress.errors import OutOfStepError
 from inspect_compress.qarv.entropy import SYMBOL_LIMIT, LevelReader, LevelWriter, Models
-from inspect_compress.qarv.network import SCALE_STEPS
+from inspect_compress.qarv.likelihood import SCALE_STEPS
 from inspect_compress.qarv.tables import TOTAL, gaussian_tables, radius
 
 MODELS = Models(gaussian_tables())

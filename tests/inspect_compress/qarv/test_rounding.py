@@ -5,7 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inspect_compress.qarv.network import SCALE_STEPS
+from inspect_compress.qarv.likelihood import SCALE_STEPS
 from inspect_compress.qarv.rounding import FURTHEST, Rounding
 from inspect_compress.qarv.tables import gaussian_tables
 
