@@ -122,7 +122,8 @@ def int8_is_exact() -> bool:
 
 
 def _int8(x: Tensor, ready: Tensor) -> Tensor:
-    return torch._int_mm(x.to(torch.int8).view(-1, x.shape[-1]), ready).view(*x.shape[:-1], -1)
+    *places, inputs = x.shape
+    return torch._int_mm(x.to(torch.int8).view(-1, inputs), ready).view(*places, ready.shape[1])
 
 
 def _joined(high: Tensor, low: Tensor) -> Tensor:
