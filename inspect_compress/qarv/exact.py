@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Protocol
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -33,7 +34,7 @@ from inspect_compress.qarv.network import (
     scatter,
     take,
 )
-from inspect_compress.qarv.products import NARROW, WIDE, Products, fastest, halvings
+from inspect_compress.qarv.products import NARROW, WIDE, FastestProducts, Products, halvings
 from inspect_compress.qarv.strips import by_strips, in_strips, rows_of, with_halo
 
 FRACTION_BITS = {32: 8, 16: 9, 8: 10}
@@ -85,7 +86,7 @@ class ExactNetwork:
 
     def __init__(self, shape: Shape, tensors: Tensors, products: Products | None = None) -> None:
         self.shape = shape
-        products = products or fastest()
+        products = products or FastestProducts()
         self.encoder = Encoder(shape)
         self.encoder.load_state_dict(below(tensors, "encoder"))
         self.encoder.requires_grad_(False).eval()
@@ -182,8 +183,15 @@ class _ExactBlock:
         rounded, part = y.round(), 1 / y.shape[-1]
         mean = rounded.sum(-1, keepdim=True).double() * part
         power = rounded.square_().sum(-1, keepdim=True, dtype=torch.float64) * part
-        deviation = (power - mean * mean + self._least_power).sqrt()
-        return y.sub_(mean.float()).mul_(deviation.reciprocal().float())
+        inverse = _inverse_root(power - mean * mean + self._least_power)
+        return y.sub_(mean.float()).mul_(inverse)
+
+
+def _inverse_root(x: Tensor) -> Tensor:
+    """1 / √x, float64 to float32. On a CPU by numpy, whose √ is correctly rounded; torch's there is not."""
+    if x.device.type == "cpu":
+        return torch.from_numpy((1 / np.sqrt(x.numpy())).astype(np.float32))
+    return x.sqrt().reciprocal().float()
 
 
 def shifted_bias(tensors: Tensors) -> Tensor:

@@ -7,7 +7,6 @@ larger, no order of summation, no blocking, no thread count and no fused operati
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from functools import cache
 
 import torch
 import torch.nn.functional as F
@@ -69,10 +68,10 @@ class FloatProducts(Products):
 
 
 class Int8Products(Products):
-    """Products by 8-bit instructions; right only where `int8_is_exact`."""
+    """Products by 8-bit instructions; not right on every machine, see FastestProducts."""
 
     def narrow(self, weights: Tensor) -> Linear:
-        ready = weights.T.contiguous()
+        ready = weights.T.clone(memory_format=torch.contiguous_format)
         return lambda x: _int8(x, ready).float()
 
     def halved(self, weights: Tensor, exponents: Tensor) -> LinearWithBias:
@@ -81,9 +80,11 @@ class Int8Products(Products):
 
     def wide(self, weights: Tensor) -> Linear:
         if weights.dtype == torch.int8:
-            whole = weights.T.contiguous()
+            whole = weights.T.clone(memory_format=torch.contiguous_format)
             return lambda x: _joined(*(_int8(part, whole) for part in split(x))).float()
-        high, low = (part.to(torch.int8).T.contiguous() for part in split(weights.float()))
+        high, low = (
+            part.to(torch.int8).T.clone(memory_format=torch.contiguous_format) for part in split(weights.float())
+        )
 
         def multiply(x: Tensor) -> Tensor:
             x_high, x_low = (part.to(torch.int8) for part in split(x))
@@ -93,9 +94,26 @@ class Int8Products(Products):
         return multiply
 
 
-def fastest() -> Products:
-    """The fastest of this processor's ways that are exact."""
-    return Int8Products() if int8_is_exact() else FloatProducts()
+class FastestProducts(Products):
+    """8-bit products for the layers that this processor and its libraries get right, float32 for the others.
+
+    Without VNNI, libraries add products in 16 bits, which saturate; and they have had errors of their own.
+    """
+
+    def __init__(self) -> None:
+        self._fast, self._sure = Int8Products(), FloatProducts()
+
+    def narrow(self, weights: Tensor) -> Linear:
+        return _fast_if_right(self._fast.narrow(weights), self._sure.narrow(weights), weights, NARROW)
+
+    def halved(self, weights: Tensor, exponents: Tensor) -> LinearWithBias:
+        fast, sure = (products.halved(weights, exponents) for products in (self._fast, self._sure))
+        zero = torch.zeros(len(weights))
+        right = _fast_if_right(lambda x: fast(x, zero), lambda x: sure(x, zero), weights, NARROW) is not sure
+        return fast if right else sure
+
+    def wide(self, weights: Tensor) -> Linear:
+        return _fast_if_right(self._fast.wide(weights), self._sure.wide(weights), weights, WIDE)
 
 
 def halvings(exponents: Tensor) -> Tensor:
@@ -109,21 +127,21 @@ def split(x: Tensor) -> tuple[Tensor, Tensor]:
     return high, torch.sub(x, high, alpha=SPLIT)
 
 
-@cache
-def int8_is_exact() -> bool:
-    """Whether 8-bit products of the largest factors are right here: without VNNI, sums of two saturate at 16 bits."""
-    signs = torch.tensor([1, -1, 1, 1, -1]).repeat(26)
-    x = (NARROW * torch.stack([signs, -signs, signs.abs()]).repeat(11, 1)).float()
-    weights = (NARROW * torch.stack([signs, signs.roll(1), signs.abs(), -signs.abs()]).repeat(8, 1)).to(torch.int8)
+def _fast_if_right(fast: Linear, sure: Linear, weights: Tensor, limit: int) -> Linear:
+    """`fast` where it gives what `sure` gives for the inputs with the largest sums, one place or several at once."""
+    largest = limit * weights.float().sign()
+    inputs = torch.cat([largest, -largest, torch.full_like(largest[:1], limit)])
     try:
-        return torch.equal(Int8Products().narrow(weights)(x), FloatProducts(torch.float64).narrow(weights)(x))
-    except RuntimeError:  # a build of torch without them
-        return False
+        right = all(torch.equal(fast(x.clone()), sure(x.clone())) for x in (inputs, inputs[:1], inputs[:0]))
+    except RuntimeError:  # a build of torch without 8-bit products
+        right = False
+    return fast if right else sure
 
 
 def _int8(x: Tensor, ready: Tensor) -> Tensor:
     *places, inputs = x.shape
-    return torch._int_mm(x.to(torch.int8).view(-1, inputs), ready).view(*places, ready.shape[1])
+    x = x.to(torch.int8, memory_format=torch.contiguous_format)  # strides that torch._int_mm reads without error
+    return torch._int_mm(x.view(-1, inputs), ready).view(*places, ready.shape[1])
 
 
 def _joined(high: Tensor, low: Tensor) -> Tensor:
