@@ -49,10 +49,10 @@ class DamagedFileError(FormatError):
 
 
 class OutOfStepError(FormatError):
-    """The file is sound, but this machine's arithmetic led the decoder elsewhere than the encoder was."""
+    """The file's bytes are sound, but its symbols are not those that the encoder wrote."""
 
     def __init__(self) -> None:
         super().__init__(
-            "the decoder has lost step with the encoder: the file is sound, but was made on a machine whose "
-            "arithmetic differs; decode it there"
+            "the decoder has lost step with the encoder. A file of the models 29fa9c34a0a5b541 and 746dad7cd19f366f "
+            "decodes only on the type of machine that made it; for any other, this machine or program is faulty"
         )

@@ -37,7 +37,7 @@ from inspect_compress.qarv.network import (
 from inspect_compress.qarv.products import NARROW, WIDE, FastestProducts, Products, halvings
 from inspect_compress.qarv.strips import by_strips, in_strips, rows_of, with_halo
 
-FRACTION_BITS = {32: 8, 16: 9, 8: 10}
+FRACTION_BITS = {32: 9, 16: 10, 8: 11}
 """A feature's integer is its value times two to this power, at each stride; wide integers (see products.py)."""
 SHIFT_FRACTIONS = 64
 """Integers that a step of the perceptron's input is divided into, where λ shifts it."""

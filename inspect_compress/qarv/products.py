@@ -14,10 +14,10 @@ from torch import Tensor
 
 NARROW = 127
 """The largest size of a narrow integer: 8 bits."""
-SPLIT = 128
-"""Wide integers are `SPLIT · high + low`, both narrow."""
+SPLIT = 256
+"""Wide integers are `SPLIT · high + low`, both of 8 bits."""
 WIDE = SPLIT * NARROW + SPLIT // 2 - 1
-"""The largest size of a wide integer: 15 bits."""
+"""The largest size of a wide integer: 16 bits."""
 
 Linear = Callable[[Tensor], Tensor]
 """Float32 `(…, K)`, which it may change, to float32 `(…, N)`."""
@@ -104,16 +104,16 @@ class FastestProducts(Products):
         self._fast, self._sure = Int8Products(), FloatProducts()
 
     def narrow(self, weights: Tensor) -> Linear:
-        return _fast_if_right(self._fast.narrow(weights), self._sure.narrow(weights), weights, NARROW)
+        fast, sure = self._fast.narrow(weights), self._sure.narrow(weights)
+        return fast if _agree(fast, sure, weights, NARROW) else sure
 
     def halved(self, weights: Tensor, exponents: Tensor) -> LinearWithBias:
-        fast, sure = (products.halved(weights, exponents) for products in (self._fast, self._sure))
-        zero = torch.zeros(len(weights))
-        right = _fast_if_right(lambda x: fast(x, zero), lambda x: sure(x, zero), weights, NARROW) is not sure
-        return fast if right else sure
+        right = _agree(self._fast.narrow(weights), self._sure.narrow(weights), weights, NARROW)
+        return (self._fast if right else self._sure).halved(weights, exponents)
 
     def wide(self, weights: Tensor) -> Linear:
-        return _fast_if_right(self._fast.wide(weights), self._sure.wide(weights), weights, WIDE)
+        fast, sure = self._fast.wide(weights), self._sure.wide(weights)
+        return fast if _agree(fast, sure, weights, WIDE) else sure
 
 
 def halvings(exponents: Tensor) -> Tensor:
@@ -122,20 +122,19 @@ def halvings(exponents: Tensor) -> Tensor:
 
 
 def split(x: Tensor) -> tuple[Tensor, Tensor]:
-    """Wide integers as high and low, both narrow: `SPLIT · high + low`."""
-    high = (x * (1 / SPLIT)).round_()
+    """Wide integers as high, -127 … 127, and low, -128 … 127: `SPLIT · high + low`."""
+    high = ((x + SPLIT // 2) * (1 / SPLIT)).floor_()
     return high, torch.sub(x, high, alpha=SPLIT)
 
 
-def _fast_if_right(fast: Linear, sure: Linear, weights: Tensor, limit: int) -> Linear:
-    """`fast` where it gives what `sure` gives for the inputs with the largest sums, one place or several at once."""
+def _agree(fast: Linear, sure: Linear, weights: Tensor, limit: int) -> bool:
+    """Whether both give the same for the inputs with the largest sums: at many places at once, at one, at none."""
     largest = limit * weights.float().sign()
     inputs = torch.cat([largest, -largest, torch.full_like(largest[:1], limit)])
     try:
-        right = all(torch.equal(fast(x.clone()), sure(x.clone())) for x in (inputs, inputs[:1], inputs[:0]))
+        return all(torch.equal(fast(x.clone()), sure(x.clone())) for x in (inputs, inputs[:1], inputs[:0]))
     except RuntimeError:  # a build of torch without 8-bit products
-        right = False
-    return fast if right else sure
+        return False
 
 
 def _int8(x: Tensor, ready: Tensor) -> Tensor:

@@ -33,7 +33,6 @@ Mean over {held_out} held-out images of the first source.
 
 ## Known limits
 
-- Decoding is exact on the machine type that encoded. On another one the file may be refused as out of step.
 - Colour is coded as three planes by the mono network, the two of difference halved up to λ = 1000; natural
   photographs are not its subject.
 - 8-bit samples only.

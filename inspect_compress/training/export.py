@@ -41,11 +41,11 @@ EXACT_32 = float(1 << 24)
 EXACT_INT = float(1 << 31)
 """What sums of wide products are held in: 32-bit integers, or float64."""
 
-_FILTER_SUM = 1000
+_FILTER_SUM = 500
 """The most that the weights of a depthwise filter may sum to, so that they and a bias stay under EXACT_32."""
 _CHANNEL_SUM = 0.98 * EXACT_32
 """The most that rounded, filtered values of one place may sum to over its channels."""
-_WIDE_SUM = 131_000
+_WIDE_SUM = 65_500
 """The same for a row of wide weights and EXACT_INT."""
 _EPSILON = 1e-6
 """What layer norm adds to the variance."""
@@ -211,7 +211,7 @@ def _block(block: Block, stride: int, seen: Activations, tables: tuple[Tensor, T
     gain, shift = block.adapt(tables[0]).chunk(2, -1)
     up_scale = _scales(block.up.weight * adapted).maximum(block.up.bias.abs() / _BIAS_LIMIT)
     up = (block.up.weight * adapted / up_scale[:, None]).round().to(torch.int8)
-    up_exponent = torch.log2(hidden / up_scale).round()
+    up_exponent = torch.log2(hidden / up_scale).round().clamp_min(1)
     hidden = up_scale * torch.exp2(up_exponent)
     down, down_scale = _integers(block.down.weight * hidden)
     return {
