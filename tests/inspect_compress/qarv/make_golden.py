@@ -1,0 +1,43 @@
+"""Makes golden/: `.qarv` files of the default model, from sample frames, and the SHA-256 of their pixels.
+
+Run it once for each new default model: `python tests/inspect_compress/qarv/make_golden.py`. Old ones stay.
+"""
+
+import hashlib
+import json
+from pathlib import Path
+
+import numpy as np
+
+from inspect_compress.images import Image, read_image
+from inspect_compress.qarv.codec import QarvCodec
+
+HERE = Path(__file__).parent
+FOLDER = HERE / "golden"
+FRAMES = sorted((HERE.parents[2] / "sample_data" / "images").rglob("*.png"))
+SIZES = {"tiny": (1, 1), "odd": (37, 53), "plate": (96, 128), "frame": (280, 303)}
+QUALITIES = (1, 60, 100)
+
+
+def main() -> None:
+    codec = QarvCodec()
+    digests = {}
+    for number, (name, (height, width)) in enumerate(SIZES.items()):
+        for kind, frame in (("colour", FRAMES[number]), ("mono", FRAMES[-1 - number])):
+            image = _repeated(read_image(frame), height, width)
+            for quality in QUALITIES:
+                encoded = codec.encode_and_reconstruct(image, quality=quality)
+                path = FOLDER / f"{codec.model}-{name}-{kind}-{quality}.qarv"
+                path.parent.mkdir(exist_ok=True)
+                path.write_bytes(encoded.data)
+                digests[path.name] = hashlib.sha256(encoded.reconstruction.tobytes()).hexdigest()
+    (FOLDER / f"{codec.model}.json").write_text(json.dumps(digests, indent=1) + "\n")
+
+
+def _repeated(image: Image, height: int, width: int) -> Image:
+    times = [-(-wanted // side) for wanted, side in zip((height, width), image.shape, strict=False)]
+    return np.tile(image, times + [1] * (image.ndim - 2))[:height, :width]
+
+
+if __name__ == "__main__":
+    main()
