@@ -76,3 +76,7 @@ def decode(stream: bytes) -> Image:
     coder = av.CodecContext.create("hevc", "r")
     (frame,) = [frame for packet in (av.Packet(stream), None) for frame in coder.decode(packet)]
     return frame.to_ndarray().astype(np.uint8)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,5 +1,10 @@
 """HEVC intra as QARV is measured against it. Needs the extra `hevc`."""
 
+import re
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -19,6 +24,13 @@ def test_a_lower_rate_factor_costs_more_and_errs_less() -> None:
     fidelity = [psnr(plate, decode(stream)) for stream in streams]
     assert fidelity == sorted(fidelity)
     assert fidelity[-1] > 45
+
+
+def test_the_command_prints_the_bd_rate_of_real_frames() -> None:
+    frames = Path(__file__).parents[2] / "sample_data" / "images" / "turned"
+    command = [sys.executable, "-m", "evaluation.hevc", str(frames), "--limit", "2"]
+    ran = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert re.search(r"BD-rate of QARV to HEVC intra: [+-]\d+\.\d %, 2 frames", ran.stdout)
 
 
 def test_colour_is_refused() -> None:
