@@ -23,6 +23,7 @@ from inspect_compress.qarv.exact import ExactNetwork, Tensors
 from inspect_compress.qarv.likelihood import SCALE_STEPS
 from inspect_compress.qarv.network import Network, Shape
 from inspect_compress.qarv.tables import radius
+from inspect_compress.qarv.threads import one_thread
 
 FOLDER = Path(__file__).parent.parent / "weights"
 _TABLES = "tables"
@@ -100,7 +101,8 @@ def read_weights(path: Path) -> Model:
         tensors = load(data)
         tables = np.split(tensors.pop(_TABLES).numpy(), _table_ends())
         exact = header["__metadata__"].get("arithmetic") == _EXACT
-        network = ExactNetwork(shape, tensors) if exact else _float_network(shape, tensors)
+        with one_thread():
+            network = ExactNetwork(shape, tensors) if exact else _float_network(shape, tensors)
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
     except Exception as error:  # safetensors, json and torch each raise their own for a foreign file

@@ -15,7 +15,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import reference_decoder
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -37,7 +36,9 @@ from inspect_compress.qarv.products import (
     Products,
     split,
 )
+from inspect_compress.qarv.threads import one_thread
 from inspect_compress.qarv.weights import FOLDER, Model, default_fingerprint, installed_model
+from tests import reference_decoder
 
 GOLDEN = Path(__file__).parent / "golden"
 DIGESTS: dict[str, str] = {
@@ -53,6 +54,13 @@ PRODUCTS = {
 needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
 
 
+@pytest.fixture(autouse=True)
+def _without_torch_threads() -> Iterator[None]:
+    """They wait for each other where tests share the cores; threads are tested in processes of their own."""
+    with one_thread():
+        yield
+
+
 def digest_of(picture: Image) -> str:
     return hashlib.sha256(picture.tobytes()).hexdigest()
 
@@ -61,12 +69,6 @@ def network_with(products: Products | None = None, device: str = "cpu") -> Exact
     tensors = load_file(FOLDER / f"qarv-{MODEL.fingerprint}.safetensors", device=device)
     with torch.device(device):
         return ExactNetwork(MODEL.network.shape, tensors, products)
-
-
-def decode_with(products: Products, name: str) -> Image:
-    return QarvCodec(Model(network_with(products), MODEL.tables, MODEL.fingerprint)).decode(
-        (GOLDEN / name).read_bytes()
-    )
 
 
 def test_there_are_24_golden_files_of_the_default_model() -> None:
@@ -90,8 +92,9 @@ def test_number_types_and_strips_do_not_matter(
     products: Products, positions: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(strips, "_POSITIONS", positions)
+    codec = QarvCodec(Model(network_with(products), MODEL.tables, MODEL.fingerprint))
     for name in OWN:
-        assert digest_of(decode_with(products, name)) == DIGESTS[name], name
+        assert digest_of(codec.decode((GOLDEN / name).read_bytes())) == DIGESTS[name], name
 
 
 _DECODE_ALL = """
