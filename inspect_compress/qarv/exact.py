@@ -46,6 +46,9 @@ GREY_FRACTIONS = 256
 STRENGTH_LIMIT = 4
 """Residuals tell how busy a place is up to this many steps."""
 
+_POSITIONS = 2048
+"""Positions in a strip at most. Integers come out the same with any number."""
+
 Tensors = Mapping[str, Tensor]
 
 
@@ -169,7 +172,7 @@ class _ExactBlock:
             out = self._down(hidden).mul_(self._down_scale).add_(self._down_bias)
             return out.add_(f[:, start:stop]).round_().clamp_(-WIDE, WIDE)
 
-        return by_strips(rows, f, *f.shape[1:3], *f.shape[2:])
+        return by_strips(rows, f, *f.shape[1:3], *f.shape[2:], most=_POSITIONS)
 
     def _normalised(self, around: Tensor) -> Tensor:
         """Filtered, less the mean over channels, over their standard deviation; both are those of rounded values."""
@@ -248,13 +251,13 @@ class _ExactLatent:
             return row.round_().clamp_(0, SCALE_STEPS - 1).to(torch.uint8)
 
         like = torch.empty(len(f), dtype=torch.uint8, device=f.device)
-        return by_strips(part, like, len(places), 1, self._row[parity].outputs)
+        return by_strips(part, like, len(places), 1, self._row[parity].outputs, most=_POSITIONS)
 
     def _means(self, parity: int, values: Tensor, places: Tensor) -> Tensor:
         def part(start: int, stop: int) -> Tensor:
             return F.linear(take(values, places[start:stop]), *self._mean[parity])
 
-        return by_strips(part, values, len(places), 1, self._row[parity].outputs)
+        return by_strips(part, values, len(places), 1, self._row[parity].outputs, most=_POSITIONS)
 
     def _tell(self, f: Tensor, steps: Tensor, step: Tensor, places: Tensor) -> None:
         """Add to the features at N places what the residuals, `(B, N, Z)`, say."""
@@ -269,7 +272,7 @@ class _ExactLatent:
             told = told.add_(take(f, here)).round_().clamp_(-WIDE, WIDE)
             f.flatten(1, 2).index_copy_(1, here, told)
 
-        in_strips(part, len(places), len(f))
+        in_strips(part, len(places), len(f), _POSITIONS)
 
 
 class _Scaled:
@@ -295,7 +298,7 @@ class _Double:
         def rows(start: int, stop: int) -> Tensor:
             return self._linear(f[:, start:stop]).add_(self._bias).round_().clamp_(-WIDE, WIDE)
 
-        return by_strips(rows, f, *f.shape[1:3], f.shape[2], self._linear.outputs)
+        return by_strips(rows, f, *f.shape[1:3], f.shape[2], self._linear.outputs, most=_POSITIONS)
 
 
 def below(tensors: Tensors, prefix: str) -> dict[str, Tensor]:

@@ -13,39 +13,43 @@ from torch import Tensor
 
 from inspect_compress.qarv.threads import side_by_side
 
-_POSITIONS = 1024
-"""Positions in a strip at most: some hundred kilobytes a tensor."""
+POSITIONS = 1024
+"""Positions in a strip at most: some hundred kilobytes a tensor. Floats may come out otherwise with another."""
 
 
-def in_strips(work: Callable[[int, int], object], height: int, positions: int) -> None:
+def in_strips(work: Callable[[int, int], object], height: int, positions: int, most: int = POSITIONS) -> None:
     """Call `work(start, stop)` for rows from start to before stop, side by side; a row has `positions` positions.
+
+    A strip has at most `most` positions, or is one row.
 
     While gradients are recorded there is one strip, of all rows.
     """
-    step = max(1, height if torch.is_grad_enabled() else _rows_in_strip(height, positions))
+    step = max(1, height if torch.is_grad_enabled() else _rows_in_strip(height, positions, most))
     side_by_side(lambda start: work(start, min(height, start + step)), range(0, height, step))
 
 
-def by_strips(rows: Callable[[int, int], Tensor], like: Tensor, height: int, width: int, *shape: int) -> Tensor:
+def by_strips(
+    rows: Callable[[int, int], Tensor], like: Tensor, height: int, width: int, *shape: int, most: int = POSITIONS
+) -> Tensor:
     """`(B, height, *shape)`, B as in `like`, of which `rows(start, stop)` makes the rows from start to before stop.
 
     `width` is the number of positions in a row. The result has the type of `like`.
     """
     positions = like.shape[0] * width
-    if torch.is_grad_enabled() or height * positions <= _POSITIONS:
+    if torch.is_grad_enabled() or height * positions <= most:
         return rows(0, height)
     out = like.new_empty(like.shape[0], height, *shape)
 
     def fill(start: int, stop: int) -> None:
         out[:, start:stop] = rows(start, stop)
 
-    in_strips(fill, height, positions)
+    in_strips(fill, height, positions, most)
     return out
 
 
-def _rows_in_strip(height: int, positions: int) -> int:
+def _rows_in_strip(height: int, positions: int, most: int) -> int:
     """So many that the strips are even in number, where there is more than one, and nearly alike."""
-    strips = -(-height * positions // _POSITIONS)
+    strips = -(-height * positions // most)
     return -(-height // (strips + strips % 2)) if strips > 1 else height
 
 

@@ -1,4 +1,7 @@
-"""Files that were written once must decode to the same pictures for ever. See docs/format.md."""
+"""Files of the two older models, whose decoder is floating point, still decode where its arithmetic is the same.
+
+Files of newer models decode everywhere: see test_exactness.py.
+"""
 
 from pathlib import Path
 
@@ -11,10 +14,6 @@ from inspect_compress.qarv.codec import QarvCodec
 from inspect_compress.qarv.describe import describe
 
 FILES = sorted((Path(__file__).parent / "vectors").glob("*.qarv"))
-
-
-def test_there_are_vectors_for_the_default_model() -> None:
-    assert [file for file in FILES if file.name.startswith(QarvCodec().model)]
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
