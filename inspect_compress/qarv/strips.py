@@ -20,7 +20,7 @@ POSITIONS = 1024
 def in_strips(work: Callable[[int, int], object], height: int, positions: int, most: int = POSITIONS) -> None:
     """Call `work(start, stop)` for rows from start to before stop, side by side; a row has `positions` positions.
 
-    A strip has at most `most` positions, or is one row.
+    A strip has at most `most` positions, or is one row; more than POSITIONS are never one strip.
 
     While gradients are recorded there is one strip, of all rows.
     """
@@ -36,7 +36,7 @@ def by_strips(
     `width` is the number of positions in a row. The result has the type of `like`.
     """
     positions = like.shape[0] * width
-    if torch.is_grad_enabled() or height * positions <= most:
+    if torch.is_grad_enabled() or _rows_in_strip(height, positions, most) >= height:
         return rows(0, height)
     out = like.new_empty(like.shape[0], height, *shape)
 
@@ -49,7 +49,7 @@ def by_strips(
 
 def _rows_in_strip(height: int, positions: int, most: int) -> int:
     """So many that the strips are even in number, where there is more than one, and nearly alike."""
-    strips = -(-height * positions // most)
+    strips = max(-(-height * positions // most), 1 if height * positions <= POSITIONS else 2)
     return -(-height // (strips + strips % 2)) if strips > 1 else height
 
 

@@ -22,7 +22,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from inspect_compress.images import Image
-from inspect_compress.qarv import exact
+from inspect_compress.qarv import exact, strips
 from inspect_compress.qarv.codec import QarvCodec
 from inspect_compress.qarv.container import Container, Level
 from inspect_compress.qarv.entropy import SYMBOL_LIMIT, LevelWriter, Models
@@ -92,6 +92,7 @@ def test_number_types_and_strips_do_not_matter(
     products: Products, positions: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(exact, "_POSITIONS", positions)
+    monkeypatch.setattr(strips, "POSITIONS", positions)
     codec = QarvCodec(Model(network_with(products), MODEL.tables, MODEL.fingerprint))
     for name in OWN:
         assert digest_of(codec.decode((GOLDEN / name).read_bytes())) == DIGESTS[name], name
