@@ -133,7 +133,10 @@ class ExactNetwork:
             if level:
                 f = scatter(self._doubles[level - 1](f))
             for latent in latents:
-                f = latent(f, encoder[level] if encoder else None, conditions, exchange)
+                for parity in (0, 1):
+                    for block in latent.blocks[parity::2]:
+                        f = block(f, conditions)
+                    latent.code(parity, f, encoder[level] if encoder else None, conditions, exchange)
         return f
 
     def render(self, f: Tensor, conditions: ExactConditions) -> Tensor:
@@ -210,40 +213,40 @@ class _ExactLatent:
     def __init__(self, stride: int, first: int, last: int, tensors: Tensors, products: Products) -> None:
         self._stride = stride
         self._channels = slice(first, last)
-        self._unit = 2.0 ** -FRACTION_BITS[stride]
         blocks = len({name.split(".")[1] for name in tensors if name.startswith("blocks.")})
-        self._blocks = [_ExactBlock(below(tensors, f"blocks.{number}"), products) for number in range(blocks)]
+        self.blocks = [_ExactBlock(below(tensors, f"blocks.{number}"), products) for number in range(blocks)]
         self._row = [_Scaled(below(tensors, f"row.{parity}"), products) for parity in (0, 1)]
         self._row_table = [tensors[f"row_table.{parity}"] for parity in (0, 1)]
         self._step, self._gain = tensors["step"], tensors["gain"]
         self._back = _Scaled(below(tensors, "back"), products)
         self._context = products.halved(tensors["context"], tensors["context_exponent"])
         self._told_bias = tensors["context_bias"] * halvings(tensors["context_exponent"])
-        self._mean = [(tensors[f"mean.{p}.weight"].float(), tensors[f"mean.{p}.bias"].float()) for p in (0, 1)]
-        width, channels = self._back.outputs, last - first
+        width, channels, unit = self._back.outputs, last - first, 2.0 ** -FRACTION_BITS[stride]
+        self._mean = [(tensors[f"mean.{p}.weight"].float() * unit, tensors[f"mean.{p}.bias"].float()) for p in (0, 1)]
         self._posterior = Posterior(width, channels)
         self._posterior.load_state_dict(below(tensors, "encoder"))
         self._posterior.requires_grad_(False).eval()
+        self._posterior.posterior_up.weight[:, :width] *= unit
 
-    def __call__(self, f: Tensor, h: Tensor | None, conditions: ExactConditions, exchange: ExactExchange) -> Tensor:
-        for parity, places in enumerate(checkerboard(f.shape[1], f.shape[2], f.device)):
-            for block in self._blocks[parity::2]:
-                f = block(f, conditions)
-            size = f.shape[1:3]
-            gain, step, table = (
-                at_places(conditions.spread(values, *size), places)
-                for values in (self._gain, self._step, self._row_table[parity])
-            )
-            rows = self._rows(parity, f, table, places)
-            if h is None:
-                steps = exchange(ExactPrediction(self._stride, rows, None, gain), None)
-            else:
-                values = f * self._unit
-                mean = self._means(parity, values, places)
-                latent = self._posterior.wanted(values, h, places)
-                steps = exchange(ExactPrediction(self._stride, rows, mean, gain), latent)
-            self._tell(f, steps, step, places)
-        return f
+    def code(
+        self, parity: int, f: Tensor, h: Tensor | None, conditions: ExactConditions, exchange: ExactExchange
+    ) -> None:
+        """Code the latents on the even (0) or odd (1) squares, and add to `f`, in place, what they say there.
+
+        `h` is the encoder's side, None in a decoder.
+        """
+        places = checkerboard(f.shape[1], f.shape[2], f.device)[parity]
+        gain, step, table = (
+            at_places(conditions.spread(values, f.shape[1], f.shape[2]), places)
+            for values in (self._gain, self._step, self._row_table[parity])
+        )
+        rows = self._rows(parity, f, table, places)
+        if h is None:
+            steps = exchange(ExactPrediction(self._stride, rows, None, gain), None)
+        else:
+            prediction = ExactPrediction(self._stride, rows, self._means(parity, f, places), gain)
+            steps = exchange(prediction, self._posterior.wanted(f, h, places))
+        self._tell(f, steps, step, places)
 
     def _rows(self, parity: int, f: Tensor, table: Tensor, places: Tensor) -> Tensor:
         def part(start: int, stop: int) -> Tensor:
@@ -253,11 +256,11 @@ class _ExactLatent:
         like = torch.empty(len(f), dtype=torch.uint8, device=f.device)
         return by_strips(part, like, len(places), 1, self._row[parity].outputs, most=_POSITIONS)
 
-    def _means(self, parity: int, values: Tensor, places: Tensor) -> Tensor:
+    def _means(self, parity: int, f: Tensor, places: Tensor) -> Tensor:
         def part(start: int, stop: int) -> Tensor:
-            return F.linear(take(values, places[start:stop]), *self._mean[parity])
+            return F.linear(take(f, places[start:stop]), *self._mean[parity])
 
-        return by_strips(part, values, len(places), 1, self._row[parity].outputs, most=_POSITIONS)
+        return by_strips(part, f, len(places), 1, self._row[parity].outputs, most=_POSITIONS)
 
     def _tell(self, f: Tensor, steps: Tensor, step: Tensor, places: Tensor) -> None:
         """Add to the features at N places what the residuals, `(B, N, Z)`, say."""
