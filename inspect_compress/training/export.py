@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from inspect_compress.bd import Point, bd_rate
-from inspect_compress.errors import InspectCompressError
+from inspect_compress.errors import ConfigError, InspectCompressError
 from inspect_compress.files import write_file
 from inspect_compress.images import Image
 from inspect_compress.qarv.exact import (
@@ -68,6 +68,7 @@ def export_weights(weights: Path, config: TrainConfig, out: Path, report: Callab
     ConfigError, DatasetError and ExportError.
     """
     network = trained_network(weights)
+    card = _read_card(weights)
     sources, held_out = load_sources(config.sources, config.validation_images)
     report("calibrating")
     tensors = export(network, [_centre(image) for image in spread_over(sources, _CALIBRATION_IMAGES)])
@@ -82,28 +83,35 @@ def export_weights(weights: Path, config: TrainConfig, out: Path, report: Callab
     unnamed.replace(named)
     report("measuring")
     cost = _cost(read_weights(weights), read_weights(named), held_out)
-    report(f"BD-rate against the float weights: {cost:+.2f} %")
-    write_file(named.with_suffix(".md"), _card(weights, fingerprint, cost).encode(), overwrite=True)
+    report(f"BD-rate against the float weights: {cost}")
+    write_file(named.with_suffix(".md"), _card(card, weights.stem, fingerprint, cost).encode(), overwrite=True)
     return named
 
 
-def _cost(trained: Model, exact: Model, images: Sequence[Image]) -> float | None:
-    """BD-rate in percent of the exact model against the float one, from real files."""
+def _cost(trained: Model, exact: Model, images: Sequence[Image]) -> str:
+    """BD-rate of the exact model against the float one, from real files, in words."""
 
     def curve(model: Model) -> list[Point]:
         return [(point["bpp"], point["psnr"]) for point in rd_curve(model, images)]
 
-    return bd_rate(curve(trained), curve(exact)).percent
+    found = bd_rate(curve(trained), curve(exact))
+    return found.reason if found.percent is None else f"{found.percent:+.2f} %"
 
 
-def _card(weights: Path, fingerprint: str, cost: float | None) -> str:
+def _read_card(weights: Path) -> str:
+    card = weights.with_suffix(".md")
+    try:
+        return card.read_text("utf-8")
+    except OSError as error:
+        raise ConfigError(f"{card}: the card of the weights cannot be read: {error.strerror}") from error
+
+
+def _card(trained: str, name: str, fingerprint: str, cost: str) -> str:
     """The card of the float weights, with a note of what they became."""
-    trained = weights.with_suffix(".md").read_text("utf-8")
     _, _, rest = trained.partition("\n")
     note = (
-        f"Exact weights, exported from `{weights.stem}`, whose training is described below. BD-rate against those "
-        f"weights in float, on the same held-out images: {cost:+.2f} %. They decode alike on every machine "
-        "(docs/exactness.md)."
+        f"Exact weights, exported from `{name}`, whose training is described below. BD-rate against those weights in "
+        f"float, on the same held-out images: {cost}. They decode alike on every machine (docs/exactness.md)."
     )
     return f"# QARV weights {fingerprint}\n\n{note}\n{rest}"
 

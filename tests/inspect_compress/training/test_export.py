@@ -101,6 +101,14 @@ def test_the_proof_sees_a_weight_that_is_too_large(network: Network) -> None:
         prove(tensors)
 
 
+def test_weights_without_their_card_are_refused_before_any_work(folder: Path, network: Network) -> None:
+    save_weights(network, folder / "trained.safetensors", gaussian_tables())
+    done = run(folder, "trained.safetensors", "train.toml")
+    assert done.returncode == 1
+    assert "trained.md: the card of the weights cannot be read" in done.stderr
+    assert not list(folder.glob("qarv-*"))
+
+
 def test_weights_that_are_exact_already_are_refused(folder: Path) -> None:
     done = run(folder, str(FOLDER / f"qarv-{default_fingerprint()}.safetensors"), "train.toml")
     assert done.returncode == 1
