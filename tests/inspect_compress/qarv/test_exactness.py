@@ -208,8 +208,18 @@ def test_a_batch_of_8_planes_is_computed_as_each_alone(products: Products, devic
         assert torch.equal(planes[number].cpu(), one.planes[0])
 
 
+def test_the_layout_in_front_of_convolutions_does_not_matter(monkeypatch: pytest.MonkeyPatch) -> None:
+    def planes_first(f: Tensor, start: int, stop: int, halo: int) -> Tensor:
+        around = strips.with_halo(f, start, stop, halo)
+        return around.permute(0, 3, 1, 2).clone(memory_format=torch.contiguous_format).permute(0, 2, 3, 1)
+
+    monkeypatch.setattr(exact, "with_halo", planes_first)
+    for name in OWN:
+        assert digest_of(QarvCodec().decode((GOLDEN / name).read_bytes())) == DIGESTS[name], name
+
+
 @pytest.mark.parametrize("index", [0, 90, 255])
-def test_the_layout_in_memory_does_not_matter(index: int) -> None:
+def test_the_layout_of_features_does_not_matter(index: int) -> None:
     one = coded(3, index)
     network = network_with()
     with torch.inference_mode():
