@@ -48,6 +48,10 @@ class DamagedFileError(FormatError):
     """The file is not a compressed frame, or its bytes were cut or changed."""
 
 
+class CutShortError(DamagedFileError):
+    """The file's first bytes are sound as far as they go, but more are needed."""
+
+
 class OutOfStepError(FormatError):
     """The file's bytes are sound, but its symbols are not those that the encoder wrote."""
 

@@ -22,28 +22,45 @@ import safetensors.numpy
 Array = np.ndarray[Any, Any]
 
 STRIDES = (32, 16, 8)
-HEADER_BYTES = 42
 CHECKSUM_BYTES = 4
+CHECK_BYTES = 2
+VARINT_BYTES = 5
 LARGEST_SIDE = 8192
 BORDER = 4
 PATCH = 16
 LARGEST_FEATURE = 32639
 LARGEST_IN_BLOCK = 127
 LARGEST_CONTEXT = 4
+LARGEST_INDEX = 255
 TABLE_COUNT = 64
 TABLE_TOTAL = 2**24
 ESCAPE_BASE = 4096
 
 
 @dataclass(frozen=True)
+class Place:
+    """Where a level lies in the file."""
+
+    stream: slice
+    check: slice
+
+    @property
+    def end(self) -> int:
+        return max(self.stream.stop, self.check.stop)
+
+
+@dataclass(frozen=True)
 class Header:
+    version: int
     width: int
     height: int
     samples: int
     model: bytes
     lmbda_index: int
-    lengths: tuple[int, ...]
-    symbol_checksums: tuple[int, ...]
+    lmbda_map: bytes
+    checked: bytes
+    """what each check covers before the symbols"""
+    places: tuple[Place, ...]
 
     @property
     def colour(self) -> bool:
@@ -53,32 +70,95 @@ class Header:
     def halved(self) -> bool:
         return bool(self.samples >> 5 & 1)
 
+    @property
+    def mapped(self) -> bool:
+        return has_map(self.samples)
 
-def read_header(data: bytes) -> Header:
+
+def has_map(samples: int) -> bool:
+    return bool(samples >> 6 & 1)
+
+
+class Reader:
+    def __init__(self, data: bytes) -> None:
+        self.data = data
+        self.position = 0
+
+    def take(self, count: int) -> bytes:
+        if self.position + count > len(self.data):
+            raise ValueError("damaged: shorter than its header")
+        self.position += count
+        return self.data[self.position - count : self.position]
+
+    def number(self, count: int) -> int:
+        return int.from_bytes(self.take(count), "little")
+
+    def varint(self) -> int:
+        value = 0
+        for place in range(VARINT_BYTES):
+            byte = self.number(1)
+            value |= (byte & 127) << 7 * place
+            if byte < 128:
+                return value
+        raise ValueError(f"damaged: a varint of more than {VARINT_BYTES} bytes")
+
+
+def read_header(data: bytes, levels: int | None) -> Header:
+    """the header of a whole file, or of the beginning of one that has so many levels"""
     if data[:3] != b"QRV" or len(data) < 4:
         raise ValueError("damaged: not a .qarv file")
-    if data[3] != 1:
-        raise ValueError("unknown version: only version 1 is known")
-    if len(data) < HEADER_BYTES + CHECKSUM_BYTES:
-        raise ValueError("damaged: shorter than its header")
-    width, height, samples, model, index, *levels = struct.unpack_from("<HHB8sB6I", data, 4)
-    header = Header(width + 1, height + 1, samples, model, index, tuple(levels[0::2]), tuple(levels[1::2]))
-    check_file(data, header)
+    if data[3] not in (1, 2):
+        raise ValueError("unknown version: only versions 1 and 2 are known")
+    reader = Reader(data)
+    reader.take(4)
+    header = read_version_1(reader) if data[3] == 1 else read_version_2(reader)
+    if levels is None:
+        check_file(data, header)
+    elif header.places[levels - 1].end > len(data):
+        raise ValueError("damaged: shorter than its levels")
     check_samples(header)
     return header
 
 
+def read_version_1(reader: Reader) -> Header:
+    width, height, samples = reader.number(2) + 1, reader.number(2) + 1, reader.number(1)
+    model, index = reader.take(8), reader.number(1)
+    lengths, checks = [], []
+    for _ in STRIDES:
+        lengths.append(reader.number(4))
+        checks.append(slice(reader.position, reader.position + CHECKSUM_BYTES))
+        reader.take(CHECKSUM_BYTES)
+    if any(length % 4 for length in lengths):
+        raise ValueError("damaged: a level is not a whole number of words")
+    ends = [reader.position + sum(lengths[: count + 1]) for count in range(len(lengths))]
+    streams = [slice(end - length, end) for end, length in zip(ends, lengths, strict=True)]
+    return Header(1, width, height, samples, model, index, b"", b"", tuple(map(Place, streams, checks)))
+
+
+def read_version_2(reader: Reader) -> Header:
+    samples, model, index = reader.number(1), reader.take(4), reader.number(1)
+    width, height = reader.varint() + 1, reader.varint() + 1
+    lmbda_map = reader.take(reader.varint()) if has_map(samples) else b""
+    checked = reader.data[: reader.position]
+    lengths = [reader.varint() for _ in STRIDES]
+    places, start = [], reader.position
+    for length in lengths:
+        end = start + length
+        places.append(Place(slice(start, end), slice(end, end + CHECK_BYTES)))
+        start = end + CHECK_BYTES
+    return Header(2, width, height, samples, model, index, lmbda_map, checked, tuple(places))
+
+
 def check_file(data: bytes, header: Header) -> None:
-    if HEADER_BYTES + sum(header.lengths) + CHECKSUM_BYTES != len(data):
+    if header.places[-1].end + CHECKSUM_BYTES != len(data):
         raise ValueError("damaged: the lengths do not sum to the size of the file")
     if struct.unpack("<I", data[-CHECKSUM_BYTES:])[0] != google_crc32c.value(data[:-CHECKSUM_BYTES]):
         raise ValueError("damaged: the checksum does not match")
-    if any(length % 4 for length in header.lengths):
-        raise ValueError("damaged: a level is not a whole number of words")
 
 
 def check_samples(header: Header) -> None:
-    if header.samples >> 6 or (header.halved and not header.colour):
+    unknown = header.samples >> (6 if header.version == 1 else 7)
+    if unknown or (header.halved and not header.colour):
         raise ValueError("unknown version: unknown bits of the samples")
     if header.samples >> 1 & 15 != 7:
         raise ValueError("unknown version: the samples are not of 8 bits")
@@ -118,7 +198,7 @@ class Model:
 
 def read_model(weights: Path, fingerprint: bytes) -> Model:
     data = weights.read_bytes()
-    if hashlib.sha256(data).digest()[:8] != fingerprint:
+    if not hashlib.sha256(data).digest().startswith(fingerprint):
         raise ValueError(f"unknown model: {fingerprint.hex()} is not {weights.name}")
     metadata = json.loads(data[8 : 8 + struct.unpack_from("<Q", data)[0]])["__metadata__"]
     if metadata.get("arithmetic") != "exact":
@@ -175,65 +255,119 @@ def at_positions_of_step(features: Array, step: int) -> Array:
     return (rows + columns) % 2 == step
 
 
-class TopDownPath:
-    """The features of planes that are coded together, all with one λ index: planes × H × W × C."""
+def cells_of(side: int) -> int:
+    """how many positions of stride 32 a side of a plane has"""
+    return math.ceil((side + 2 * BORDER) / 32)
 
-    def __init__(self, model: Model, lmbda_index: int, levels: dict[int, Level]) -> None:
+
+def read_cells(header: Header) -> Array:
+    """the λ index of each cell of the picture"""
+    shape = cells_of(header.height), cells_of(header.width)
+    if not header.mapped:
+        return np.full(shape, header.lmbda_index)
+    reader = Reader(header.lmbda_map)
+    others = reader.take(reader.number(1))
+    if not others:
+        raise ValueError("damaged: a palette of nothing")
+    palette = np.array([header.lmbda_index, *others])
+    stream = header.lmbda_map[reader.position :]
+    return palette[read_numbers(Stream(words_of(stream, header.version)), shape, len(others))]
+
+
+def read_numbers(stream: Stream, shape: tuple[int, int], largest: int) -> Array:
+    alike, unlike = (categorical(np.array(parts) / 16) for parts in ([15, 1], [7.5, 7.5, 1]))
+    uniform = constriction.stream.model.Uniform(largest + 1)
+    numbers = np.zeros((shape[0] + 1, shape[1] + 1), np.int64)
+    for row, column in np.ndindex(shape):
+        left, above = numbers[row + 1, column], numbers[row, column + 1]
+        known = [left] if left == above else [left, above]
+        entry = stream.read_entries(alike if left == above else unlike, 1)[0]
+        number = known[entry] if entry < len(known) else stream.read_entries(uniform, 1)[0]
+        numbers[row + 1, column + 1] = number
+    return numbers[1:, 1:]
+
+
+def halved_cells(cells: Array, height: int, width: int) -> Array:
+    """the largest λ index of 2×2 cells, for each cell of halved planes of that size"""
+    rows, columns = ([2 * np.arange(cells_of(side)) + d for d in (0, 1)] for side in (height, width))
+    last_row, last_column = cells.shape[0] - 1, cells.shape[1] - 1
+    four = [cells[np.ix_(np.minimum(r, last_row), np.minimum(c, last_column))] for r in rows for c in columns]
+    return np.max(four, axis=0)
+
+
+class TopDownPath:
+    """The features of planes that are coded together, with the same λ indexes: planes × H × W × C."""
+
+    def __init__(self, model: Model, cells: Array, levels: dict[int, Level | MissingLevel], all_coded: bool) -> None:
         self.tensors = model.tensors
         self.shape = model.shape
-        self.index = lmbda_index
+        self.cells = cells
         self.levels = levels
+        self.all_coded = all_coded
 
     def planes(self, count: int, height: int, width: int) -> list[Array]:
-        extended = [math.ceil((side + 2 * BORDER) / 32) for side in (height, width)]
         start = self.tensors.integers("start")
-        features = np.tile(start, (count, *extended, 1))
+        features = np.tile(start, (count, *self.cells.shape, 1))
         for stride in STRIDES:
-            features = self.pass_stride(features, stride)
+            features = self.pass_stride(features, stride, self.coded(stride, height, width))
         for block in self.tensors.under("out.").blocks():
-            features = self.pass_block(features, block)
+            features = pass_block(features, block, self.indexes(STRIDES[-1]))
         planes = synthesis(features, self.tensors.under("leave."))
         return [plane[BORDER : BORDER + height, BORDER : BORDER + width] for plane in planes]
 
-    def pass_stride(self, features: Array, stride: int) -> Array:
+    def indexes(self, stride: int) -> Array:
+        """the λ index of each position"""
+        return self.cells.repeat(32 // stride, axis=0).repeat(32 // stride, axis=1)
+
+    def coded(self, stride: int, height: int, width: int) -> Array:
+        """whether each position is coded"""
+        rows, columns = np.indices(self.indexes(stride).shape)
+        return self.all_coded | ((rows <= (height + 7) // stride) & (columns <= (width + 7) // stride))
+
+    def pass_stride(self, features: Array, stride: int, coded: Array) -> Array:
+        indexes = self.indexes(stride)
         if stride != 32:
             features = double(features, self.tensors.under(f"double_{stride}."))
         for group, first_channel in enumerate(self.shape[f"groups_{stride}"][:-1]):
             latent = self.tensors.under(f"latents_{stride}.{group}.")
             for step in (0, 1):
                 for block in latent.under("blocks.").blocks()[step::2]:
-                    features = self.pass_block(features, block)
-                positions = at_positions_of_step(features, step)
-                features_there = features[:, positions]
-                symbols = self.levels[stride].read(self.rows(features_there, latent, step))
-                features[:, positions] = self.tell(features_there, symbols, latent, first_channel)
+                    features = pass_block(features, block, indexes)
+                there = at_positions_of_step(features, step)
+                rows = table_rows(features[:, there], latent, step, indexes[there])
+                symbols = np.zeros_like(rows)
+                symbols[:, coded[there]] = self.levels[stride].read(rows[:, coded[there]])
+                features[:, there] = tell(features[:, there], symbols, latent, first_channel, indexes[there])
         return features
 
-    def pass_block(self, features: Array, block: Tensors) -> Array:
-        y = depthwise(features, block)
-        normalised = normalise(y, block["least_power"])
-        scale = to_float32(block["scale"][self.index])
-        h = clamped(normalised * scale, LARGEST_IN_BLOCK)
-        up = block.integers("up")
-        shift = (block.integers("shift")[self.index] @ up.T).astype(np.float64)
-        bias = block.integers("up_bias") + np.rint(shift / 64).astype(np.int64)
-        sums = (h @ up.T + bias).astype(np.float64)
-        u = np.ldexp(sums, -block.integers("up_exponent")) + 0.5
-        hidden = np.clip(u, 0, LARGEST_IN_BLOCK).astype(np.int64)
-        change = to_float32(hidden @ block.integers("down").T) * block["down_scale"]
-        return clamped((change + block["down_bias"]) + to_float32(features), LARGEST_FEATURE)
 
-    def rows(self, features: Array, latent: Tensors, step: int) -> Array:
-        sums = to_float32(features @ latent.integers(f"row.{step}.weight").T)
-        rows = sums * latent[f"row.{step}.scale"] + latent[f"row_table.{step}"][self.index]
-        return np.clip(np.rint(rows), 0, TABLE_COUNT - 1).astype(np.int64)
+def pass_block(features: Array, block: Tensors, indexes: Array) -> Array:
+    y = depthwise(features, block)
+    normalised = normalise(y, block["least_power"])
+    scale = to_float32(block["scale"][indexes])
+    h = clamped(normalised * scale, LARGEST_IN_BLOCK)
+    up = block.integers("up")
+    shift = (block.integers("shift") @ up.T).astype(np.float64)
+    bias = block.integers("up_bias") + np.rint(shift / 64).astype(np.int64)
+    sums = (h @ up.T + bias[indexes]).astype(np.float64)
+    u = np.ldexp(sums, -block.integers("up_exponent")) + 0.5
+    hidden = np.clip(u, 0, LARGEST_IN_BLOCK).astype(np.int64)
+    change = to_float32(hidden @ block.integers("down").T) * block["down_scale"]
+    return clamped((change + block["down_bias"]) + to_float32(features), LARGEST_FEATURE)
 
-    def tell(self, features: Array, symbols: Array, latent: Tensors, first_channel: int) -> Array:
-        values = clamped(to_float32(symbols) * latent["step"][self.index], LARGEST_FEATURE)
-        back = to_float32(values @ latent.integers("back.weight").T) * latent["back.scale"]
-        told = back + to_float32(context(symbols, latent))
-        told[..., first_channel : first_channel + symbols.shape[-1]] += to_float32(values)
-        return clamped(told + to_float32(features), LARGEST_FEATURE)
+
+def table_rows(features: Array, latent: Tensors, step: int, indexes: Array) -> Array:
+    sums = to_float32(features @ latent.integers(f"row.{step}.weight").T)
+    rows = sums * latent[f"row.{step}.scale"] + latent[f"row_table.{step}"][indexes]
+    return np.clip(np.rint(rows), 0, TABLE_COUNT - 1).astype(np.int64)
+
+
+def tell(features: Array, symbols: Array, latent: Tensors, first_channel: int, indexes: Array) -> Array:
+    values = clamped(to_float32(symbols) * latent["step"][indexes], LARGEST_FEATURE)
+    back = to_float32(values @ latent.integers("back.weight").T) * latent["back.scale"]
+    told = back + to_float32(context(symbols, latent))
+    told[..., first_channel : first_channel + symbols.shape[-1]] += to_float32(values)
+    return clamped(told + to_float32(features), LARGEST_FEATURE)
 
 
 def depthwise(features: Array, block: Tensors) -> Array:
@@ -287,15 +421,32 @@ def synthesis(features: Array, leave: Tensors) -> Array:
     return to_float32(total) * np.float32(1 / 65280)
 
 
+def words_of(stream: bytes, version: int) -> Array:
+    if version == 1:
+        return np.frombuffer(stream, "<u4").astype(np.uint32)
+    return np.frombuffer(stream + bytes(-len(stream) % 4), ">u4").astype(np.uint32)
+
+
+class Stream:
+    def __init__(self, words: Array) -> None:
+        self.decoder = constriction.stream.queue.RangeDecoder(words)
+
+    def read_entries(self, model: Any, count: int) -> Array:
+        try:
+            return self.decoder.decode(model, count).astype(np.int64)
+        except AssertionError as error:
+            raise ValueError("lost step: a stream is not possible with its tables") from error
+
+
 class Level:
     """The symbols of one stride, read batch by batch."""
 
-    def __init__(self, stream: bytes, tables: list[Array]) -> None:
-        self.decoder = constriction.stream.queue.RangeDecoder(np.frombuffer(stream, "<u4").astype(np.uint32))
-        self.models = [categorical(table) for table in tables]
+    def __init__(self, stream: Stream, tables: list[Array], checked: bytes) -> None:
+        self.stream = stream
+        self.models = [categorical(table / TABLE_TOTAL) for table in tables]
         self.largest_symbols = [len(table) // 2 - 1 for table in tables]
-        self.uniform = categorical(np.full(ESCAPE_BASE, TABLE_TOTAL // ESCAPE_BASE))
-        self.checksum = 0
+        self.uniform = categorical(np.full(ESCAPE_BASE, 1 / ESCAPE_BASE))
+        self.checksum = google_crc32c.value(checked)
 
     def read(self, rows: Array) -> Array:
         symbols = self.read_batch(rows.ravel())
@@ -307,7 +458,7 @@ class Level:
         escaped = np.zeros(len(rows), bool)
         for row in np.unique(rows):
             places = np.flatnonzero(rows == row)
-            entries = self.read_entries(self.models[row], len(places))
+            entries = self.stream.read_entries(self.models[row], len(places))
             symbols[places] = entries - self.largest_symbols[row]
             escaped[places] = entries == 2 * self.largest_symbols[row] + 1
         for place in np.flatnonzero(escaped):
@@ -315,50 +466,57 @@ class Level:
         return symbols
 
     def read_escaped(self) -> Any:
-        high, low = self.read_entries(self.uniform, 2)
+        high, low = self.stream.read_entries(self.uniform, 2)
         n = ESCAPE_BASE * high + low
         return -(n + 1) // 2 if n % 2 else n // 2
 
-    def read_entries(self, model: Any, count: int) -> Array:
-        try:
-            return self.decoder.decode(model, count).astype(np.int64)
-        except AssertionError as error:
-            raise ValueError("lost step: a level's words are not those of its symbols") from error
+
+class MissingLevel:
+    """A level that the beginning of a file does not have."""
+
+    def read(self, rows: Array) -> Array:
+        return np.zeros_like(rows)
 
 
-def categorical(table: Array) -> Any:
-    return constriction.stream.model.Categorical(table.astype(np.float64) / TABLE_TOTAL, perfect=False, lazy=False)
+def categorical(probabilities: Array) -> Any:
+    return constriction.stream.model.Categorical(probabilities, perfect=False, lazy=False)
 
 
-def read_levels(data: bytes, header: Header, tables: list[Array]) -> dict[int, Level]:
-    ends = HEADER_BYTES + np.cumsum(header.lengths)
-    streams = [data[end - length : end] for end, length in zip(ends, header.lengths, strict=True)]
-    return {stride: Level(stream, tables) for stride, stream in zip(STRIDES, streams, strict=True)}
+def read_level(data: bytes, header: Header, place: Place, tables: list[Array]) -> Level:
+    return Level(Stream(words_of(data[place.stream], header.version)), tables, header.checked)
 
 
-def decode_planes(header: Header, model: Model, levels: dict[int, Level]) -> list[Array]:
+def decode_planes(header: Header, model: Model, levels: dict[int, Level | MissingLevel]) -> list[Array]:
     height, width = header.height, header.width
-    path = TopDownPath(model, header.lmbda_index, levels)
+    all_coded = header.version == 1
+    cells = read_cells(header)
+    path = TopDownPath(model, cells, levels, all_coded)
     if not header.halved:
         return [path.planes(1, height, width)[0] for _ in range(3 if header.colour else 1)]
-    halved_index = min(header.lmbda_index + int(model.tensors["halved_steps"]), 255)
     luma = path.planes(1, height, width)
-    halved = TopDownPath(model, halved_index, levels).planes(2, (height + 1) // 2, (width + 1) // 2)
+    size = (height + 1) // 2, (width + 1) // 2
+    steps = int(model.tensors["halved_steps"])
+    coarse = np.minimum(halved_cells(cells, *size) + steps, LARGEST_INDEX)
+    halved = TopDownPath(model, coarse, levels, all_coded).planes(2, *size)
     return luma + [doubled_plane(plane, height, width) for plane in halved]
 
 
-def check_symbols(header: Header, levels: dict[int, Level]) -> None:
-    for (stride, level), expected in zip(levels.items(), header.symbol_checksums, strict=True):
-        if level.checksum != expected:
-            raise ValueError(f"lost step: the symbols of stride {stride} do not match their checksum")
+def check_symbols(data: bytes, place: Place, level: Level) -> None:
+    expected = data[place.check]
+    if level.checksum.to_bytes(4, "little")[: len(expected)] != expected:
+        raise ValueError("lost step: the symbols of a level do not match their check")
 
 
-def decode(data: bytes, weights: Path) -> Array:
-    header = read_header(data)
+def decode(data: bytes, weights: Path, levels: int | None = None) -> Array:
+    """the image of a whole file, or a preview from the first levels of one that may end after them"""
+    header = read_header(data, levels)
     model = read_model(weights, header.model)
-    levels = read_levels(data, header, model.tables)
-    planes = decode_planes(header, model, levels)
-    check_symbols(header, levels)
+    places = header.places[:levels]
+    read = [read_level(data, header, place, model.tables) for place in places]
+    missing = [MissingLevel() for _ in STRIDES[len(places) :]]
+    planes = decode_planes(header, model, dict(zip(STRIDES, read + missing, strict=True)))
+    for place, level in zip(places, read, strict=True):
+        check_symbols(data, place, level)
     return image_of_colour(planes) if header.colour else image_of_mono(planes[0])
 
 

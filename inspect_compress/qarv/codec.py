@@ -1,28 +1,27 @@
 """The QARV codec: images to `.qarv` files and back. Joins the network, the entropy coder and the container."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
 
 import numpy as np
 import torch
-from torch import Tensor
 
-from inspect_compress.codecs import check_quality
-from inspect_compress.errors import OutOfStepError
+from inspect_compress.demand import Demand, Priority
+from inspect_compress.errors import ConfigError, CutShortError, OutOfStepError
 from inspect_compress.images import Image, check_image
-from inspect_compress.qarv.container import Container, Level
-from inspect_compress.qarv.entropy import SYMBOL_LIMIT, LevelReader, LevelWriter, Models, Rows, Symbols
-from inspect_compress.qarv.exact import ExactPrediction
-from inspect_compress.qarv.network import LMBDA_STEPS, MARGIN, STRIDES, Prediction
-from inspect_compress.qarv.planes import Planes, from_planes, plane_shapes, to_planes
-from inspect_compress.qarv.rounding import Rounding
-from inspect_compress.qarv.strips import by_strips, rows_of
+from inspect_compress.qarv.coding import conditions_of, difference_planes_are_halved, read_planes
+from inspect_compress.qarv.container import Container, Header, Level
+from inspect_compress.qarv.container_reader import read_container
+from inspect_compress.qarv.draft import Draft
+from inspect_compress.qarv.entropy import LevelReader, Models
+from inspect_compress.qarv.expectation import expected_curves
+from inspect_compress.qarv.lmbda_map import LmbdaMap, grid, index_of, offsets_of, read_map, write_map
+from inspect_compress.qarv.network import LMBDA_STEPS, STRIDES
+from inspect_compress.qarv.planes import from_planes, plane_shapes
+from inspect_compress.qarv.rate_control import at_least, within_bytes
+from inspect_compress.qarv.rounding import PRICE, Rounding
 from inspect_compress.qarv.threads import one_thread, side_by_side
-from inspect_compress.qarv.weights import CodingNetwork, Model, default_fingerprint, installed_model
-
-_HALVED_UP_TO = 1000.0
-"""λ up to which difference planes are halved: half the time, and at small λ fewer bytes (docs/training.md)."""
+from inspect_compress.qarv.weights import Model, default_fingerprint, installed_model
 
 
 @dataclass(frozen=True)
@@ -45,24 +44,57 @@ class QarvCodec:
     def __init__(self, model: Model | None = None) -> None:
         self._model = model or installed_model(default_fingerprint())
         self.model = self._model.fingerprint
-        self._rounding = Rounding(self._model.tables)
         self._tables = {self.model: Models(self._model.tables)}
 
-    def encode(self, image: Image, *, quality: int) -> bytes:
-        """Compress a `uint8` image, `(H, W)` or `(H, W, 3)`, sides 1 to 8192; quality 1 (small) to 100 (best).
+    def encode(
+        self,
+        image: Image,
+        *,
+        quality: int | None = None,
+        bpp: float | None = None,
+        max_bytes: int | None = None,
+        min_psnr: float | None = None,
+        min_ms_ssim: float | None = None,
+        priority: Priority | None = None,
+    ) -> bytes:
+        """Compress a `uint8` image, `(H, W)` or `(H, W, 3)`, sides 1 to 8192, as one `Demand` says.
 
-        Raises ImageError and ConfigError.
+        Of a size at least 97 % is used, unless the best file needs less. Of the files with a fidelity, it is the one
+        of the lowest λ. Raises ImageError, and ConfigError where a demand is wrong or impossible.
         """
-        return self._encode(check_image(image), lmbda_index(quality))[0].to_bytes()
+        return self.draft(image, Demand(quality, bpp, max_bytes, min_psnr, min_ms_ssim, priority)).data
 
     def encode_and_reconstruct(self, image: Image, *, quality: int) -> Encoded:
         """As `encode`; with the picture that `decode` will return."""
-        return self.encode_at(image, lmbda_index(quality))
+        draft = self.draft(image, Demand(quality))
+        return Encoded(draft.data, draft.reconstruction)
 
-    def encode_at(self, image: Image, index: int) -> Encoded:
-        """As `encode_and_reconstruct`, at an index of λ from 0 to 255: finer than quality."""
-        container, parts = self._encode(check_image(image), index, render=True)
-        return Encoded(container.to_bytes(), from_planes(parts))
+    def encode_at(self, image: Image, index: int | LmbdaMap) -> Encoded:
+        """As `encode_and_reconstruct`, at an index of λ from 0 to 255, finer than quality; or at one a cell."""
+        draft = self._draft(image, index)
+        return Encoded(draft.data, draft.reconstruction)
+
+    def draft(self, image: Image, demand: Demand) -> Draft:
+        """As `encode`: the file as `data`, and the picture that `decode` will return as `reconstruction`."""
+        check_image(image)
+        if demand.quality is not None:
+            return self._draft(image, index_of(demand.quality))
+        offsets = np.zeros((1, 1), np.int64)
+        if demand.priority:
+            demand.priority.check_fits(image)
+            offsets = offsets_of(demand.priority)
+
+        def at(index: int, price: float = PRICE) -> Draft:
+            return self._draft(image, np.clip(index + offsets, 0, LMBDA_STEPS - 1), price)
+
+        log_bytes, decibels = expected_curves(image, self._model.network.shape.lmbdas())
+        budget = demand.budget(image)
+        if budget is not None:
+            return within_bytes(at, log_bytes, budget)
+        if demand.min_psnr or demand.min_ms_ssim:
+            return at_least(at, decibels, demand, image)
+        assert demand.priority
+        return at(index_of(demand.priority.background_quality))
 
     def encode_batch(self, images: Sequence[Image], *, quality: int) -> list[bytes]:
         """As `encode`, for several images side by side: the same bytes."""
@@ -72,120 +104,55 @@ class QarvCodec:
         """As `decode`, for several files side by side: the same pictures."""
         return side_by_side(self.decode, files)
 
-    def decode(self, data: bytes) -> Image:
+    def decode(self, data: bytes, *, levels: int | None = None) -> Image:
         """The picture in a `.qarv` file, `uint8`, `(H, W)` or `(H, W, 3)`.
+
+        With `levels` (1 to 3) a preview from the first levels alone, for which the file may be cut short after them.
 
         Raises DamagedFileError, UnknownVersionError, UnknownModelError or OutOfStepError; never returns a
         picture that is not what the encoder reconstructed.
         """
-        container = Container.from_bytes(data)
-        model = self._model if container.model == self.model else installed_model(container.model)
+        container = read_container(data, prefix=levels is not None)
+        return self._decode(container, _first(container, levels, len(data)))
+
+    def _decode(self, container: Container, levels: Sequence[Level]) -> Image:
+        header = container.header
+        model = self._model if self.model.startswith(header.model) else installed_model(header.model)
         models = self._tables.setdefault(model.fingerprint, Models(model.tables))
-        readers = {level.stride: LevelReader(models, level.data) for level in container.levels}
-        network = model.network
-        shapes = plane_shapes(container.height, container.width, container.channels, halved=container.halved)
+        readers = {level.stride: LevelReader(models, level.data, container.seed) for level in levels}
+        size = (header.height, header.width)
+        indexes = read_map(header.lmbda_index, header.lmbda_map, *size)
         parts = []
         with one_thread(), torch.inference_mode():
-            for count, *size in shapes:
-                conditions = network.at(container.lmbda_index, count, halved=count == 2)
-                features = network.top_down(_padded_size(*size), conditions, _Reading(readers))
-                parts.append(_crop(network.render(features, conditions), size))
-        if any(readers[level.stride].crc != level.symbols_crc for level in container.levels):
+            for shape in plane_shapes(*size, header.channels, halved=header.halved):
+                conditions = conditions_of(model.network, indexes, *shape)
+                all_places = container.version == 1
+                parts.append(read_planes(model.network, shape, conditions, readers, all_places=all_places))
+        if not all(container.agrees(level, readers[level.stride].crc) for level in levels):
             raise OutOfStepError
         return from_planes(parts)
 
-    def _encode(self, image: Image, index: int, *, render: bool = False) -> tuple[Container, list[Planes]]:
-        network = self._model.network
-        writers = {stride: LevelWriter(self._tables[self.model]) for stride in STRIDES}
-        height, width = image.shape[:2]
-        channels = 1 if image.ndim == 2 else 3
-        parts, halved = prepare(network, image, index)
-        rendered = []
-        with one_thread(), torch.inference_mode():
-            for planes in parts:
-                conditions = network.at(index, len(planes), halved=len(planes) == 2)
-                features = write_planes(network, planes, conditions, self._rounding, writers)
-                if render:
-                    rendered.append(_crop(network.render(features, conditions), planes.shape[1:]))
-        levels = tuple(Level(stride, writer.finish(), writer.crc) for stride, writer in writers.items())
-        return Container(width, height, channels, 8, self.model, index, levels, halved), rendered
+    def _draft(self, image: Image, index: int | LmbdaMap, price: float = PRICE) -> Draft:
+        height, width = check_image(image).shape[:2]
+        model = self._model
+        indexes = np.broadcast_to(np.uint8(index), grid(height, width))
+        halved = difference_planes_are_halved(model.network, image, indexes)
+        base, others = write_map(indexes)
+        header = Header(width, height, 3 if image.ndim == 3 else 1, 8, model.fingerprint, base, halved, others)
+        rounding = Rounding(model.tables, price=price)
+        return Draft(model.network, self._tables[model.fingerprint], header, image, indexes, rounding)
 
 
-def lmbda_index(quality: int) -> int:
-    """The index of λ for a quality from 1 to 100: 0 to 255, linear."""
-    return round((check_quality(quality) - 1) / 99 * (LMBDA_STEPS - 1))
-
-
-def prepare(network: CodingNetwork, image: Image, index: int) -> tuple[list[Planes], bool]:
-    """An image's planes as coded at an index of λ, and whether the difference planes, two in one, are halved."""
-    halved = image.ndim == 3 and network.shape.lmbda_of(index) <= _HALVED_UP_TO
-    return to_planes(image, halved=halved), halved
-
-
-class SymbolWriter(Protocol):
-    """Takes a level's symbols and their tables' rows; see LevelWriter."""
-
-    def put(self, symbols: Symbols, rows: Rows) -> None: ...
-
-
-def write_planes(
-    network: CodingNetwork,
-    planes: Planes,
-    conditions: Any,
-    rounding: Rounding,
-    writers: Mapping[int, SymbolWriter],
-) -> Tensor:
-    """Code planes, `(P, H, W)`, into a writer for each stride; returns the features that `render` takes."""
-    encoder = network.bottom_up(_pad(planes), conditions)
-    return network.top_down(_padded_size(*planes.shape[1:]), conditions, _Writing(rounding, writers), encoder)
-
-
-class _Writing:
-    """An exchange that rounds the residual to what the encoder wants, and writes it."""
-
-    def __init__(self, rounding: Rounding, writers: Mapping[int, SymbolWriter]) -> None:
-        self._rounding = rounding
-        self._writers = writers
-
-    def __call__(self, prediction: Prediction | ExactPrediction, latent: Tensor | None) -> Tensor:
-        mean, rows = prediction.mean, prediction.rows
-        assert latent is not None
-        assert mean is not None
-
-        def part(start: int, stop: int) -> Tensor:
-            residual = latent[:, start:stop] - mean[:, start:stop]
-            residual = residual * rows_of(prediction.gain, start, stop)
-            return self._rounding(residual, rows[:, start:stop]).clamp(-SYMBOL_LIMIT, SYMBOL_LIMIT)
-
-        steps = by_strips(part, latent, latent.shape[1], 1, latent.shape[2])
-        symbols = steps.flatten().to(torch.int32).numpy()
-        self._writers[prediction.stride].put(symbols, rows.flatten().numpy())
-        return steps
-
-
-class _Reading:
-    """An exchange that reads what the encoder wrote."""
-
-    def __init__(self, readers: dict[int, LevelReader]) -> None:
-        self._readers = readers
-
-    def __call__(self, prediction: Prediction | ExactPrediction, latent: Tensor | None) -> Tensor:
-        rows = prediction.rows
-        symbols = self._readers[prediction.stride].get(rows.flatten().numpy())
-        return torch.from_numpy(symbols.astype(np.float32)).view_as(rows)
-
-
-def _padded_size(height: int, width: int) -> tuple[int, int]:
-    coarsest = STRIDES[0]
-    return tuple(-(-(side + 2 * MARGIN) // coarsest) * coarsest for side in (height, width))  # type: ignore[return-value]
-
-
-def _pad(planes: Planes) -> Tensor:
-    """`(P, H, W)` to `(P, 1, H', W')`, multiples of 32, by repeating the border at least MARGIN times."""
-    sides = planes.shape[1:]
-    pads = [(MARGIN, padded - side - MARGIN) for padded, side in zip(_padded_size(*sides), sides, strict=True)]
-    return torch.from_numpy(np.pad(planes, [(0, 0), *pads], mode="edge"))[:, None]
-
-
-def _crop(planes: Tensor, size: Sequence[int]) -> Planes:
-    return planes[:, 0, MARGIN : MARGIN + size[0], MARGIN : MARGIN + size[1]].numpy()
+def _first(container: Container, levels: int | None, size: int) -> tuple[Level, ...]:
+    """The first levels of a file, of which there are `size` bytes. Raises ConfigError and CutShortError."""
+    if levels is None:
+        return container.levels
+    if not 1 <= levels <= len(STRIDES):
+        raise ConfigError(f"levels {levels} is not from 1 to {len(STRIDES)}")
+    if levels > len(container.levels):
+        needed = container.ends[levels - 1]
+        raise CutShortError(
+            f"ends inside level {len(container.levels) + 1}: a preview of {levels} levels needs {needed} bytes, "
+            f"and there are {size}"
+        )
+    return container.levels[:levels]

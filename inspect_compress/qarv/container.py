@@ -1,47 +1,35 @@
-"""The `.qarv` file, version 1: header, levels, checksum. What the bytes of a level mean is not known here.
+"""The `.qarv` file: header, levels, checksums. What the bytes of a level mean is not known here.
 
-docs/format.md describes it for those who write another reader.
+docs/format.md describes it for those who write another reader. Files are written in version 2; `container_reader`
+reads version 1 as well.
 """
 
 import struct
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import google_crc32c
 
-from inspect_compress.errors import DamagedFileError, UnknownVersionError
-from inspect_compress.images import MAX_SIDE
-from inspect_compress.qarv.network import STRIDES
-
 MAGIC = b"QRV"
-VERSION = 1
+VERSION = 2
 
-_HEADER = struct.Struct("<3sBHHB8sB")  # magic, version, width - 1, height - 1, samples, model, λ index
-_LEVEL = struct.Struct("<II")  # bytes, CRC-32C of the symbols
-_CHECKSUM = struct.Struct("<I")
-FIXED_BYTES = _HEADER.size + _CHECKSUM.size
-LEAST_BYTES = FIXED_BYTES + len(STRIDES) * _LEVEL.size
+FIXED = struct.Struct("<3sBB4sB")  # magic, version, samples, model, λ index
+CHECK = struct.Struct("<H")
+CHECKSUM = struct.Struct("<I")
 
-_COLOUR_FLAG = 0x01
-_HALVED_FLAG = 0x20
-_DEPTH_SHIFT = 1
-_DEPTH_MASK = 0x0F
+COLOUR_FLAG = 0x01
+HALVED_FLAG = 0x20
+MAP_FLAG = 0x40
+DEPTH_SHIFT = 1
 
 
 @dataclass(frozen=True)
-class Level:
-    """The entropy-coded symbols of one stride, and the CRC-32C of the symbols themselves."""
+class Header:
+    """What a file says before its levels.
 
-    stride: int
-    data: bytes
-    symbols_crc: int
-
-
-@dataclass(frozen=True)
-class Container:
-    """All that a `.qarv` file says.
-
-    `halved`: the difference planes of a colour picture are of half the size; `levels` are coarse first; `model` is
-    16 hex digits.
+    `model` is the fingerprint, of which version 2 keeps the first 8 hexadecimal digits; `halved`: the difference
+    planes of a colour picture are of half the size; `lmbda_map`: as `lmbda_map.write_map` makes it, empty where λ is
+    the same everywhere.
     """
 
     width: int
@@ -50,59 +38,66 @@ class Container:
     bit_depth: int
     model: str
     lmbda_index: int
-    levels: tuple[Level, ...]
     halved: bool = False
+    lmbda_map: bytes = b""
 
     def to_bytes(self) -> bytes:
-        """The whole file."""
-        samples = (_COLOUR_FLAG if self.channels == 3 else 0) | (self.bit_depth - 1) << _DEPTH_SHIFT
-        samples |= _HALVED_FLAG if self.halved else 0
-        size = (self.width - 1, self.height - 1)
-        header = _HEADER.pack(MAGIC, VERSION, *size, samples, bytes.fromhex(self.model), self.lmbda_index)
-        index = b"".join(_LEVEL.pack(len(level.data), level.symbols_crc) for level in self.levels)
-        body = header + index + b"".join(level.data for level in self.levels)
-        return body + _CHECKSUM.pack(google_crc32c.value(body))
+        """The beginning of a file, up to the lengths of its levels."""
+        samples = (COLOUR_FLAG if self.channels == 3 else 0) | (self.bit_depth - 1) << DEPTH_SHIFT
+        samples |= (HALVED_FLAG if self.halved else 0) | (MAP_FLAG if self.lmbda_map else 0)
+        fixed = FIXED.pack(MAGIC, VERSION, samples, bytes.fromhex(self.model[:8]), self.lmbda_index)
+        described = _number(len(self.lmbda_map)) + self.lmbda_map if self.lmbda_map else b""
+        return fixed + _number(self.width - 1) + _number(self.height - 1) + described
 
-    @staticmethod
-    def from_bytes(data: bytes) -> "Container":
-        """Read a whole file. Raises UnknownVersionError and DamagedFileError before anything is decoded."""
-        if data[: len(MAGIC)] != MAGIC:
-            raise DamagedFileError("is not a .qarv file")
-        if len(data) > len(MAGIC) and data[len(MAGIC)] != VERSION:
-            raise UnknownVersionError(
-                f"is of format version {data[len(MAGIC)]}; this program reads version {VERSION}"
-            )
-        if len(data) < LEAST_BYTES:
-            raise DamagedFileError(f"is cut short: {len(data)} bytes, of at least {LEAST_BYTES}")
-        header = _HEADER.unpack_from(data)
-        index = [_LEVEL.unpack_from(data, _HEADER.size + i * _LEVEL.size) for i in range(len(STRIDES))]
-        promised = LEAST_BYTES + sum(length for length, _ in index)
-        if promised != len(data):
-            raise DamagedFileError(f"is damaged: it has {len(data)} bytes and its header says {promised}")
-        body = memoryview(data)[: -_CHECKSUM.size]
-        if (google_crc32c.value(bytes(body)),) != _CHECKSUM.unpack_from(data, len(body)):
-            raise DamagedFileError("is damaged: its checksum does not match its bytes")
-        return _parse(header, index, data)
+    @property
+    def seed(self) -> int:
+        """What the CRC-32C of each level's symbols goes on from."""
+        return int(google_crc32c.value(self.to_bytes()))
 
 
-def _parse(header: tuple, index: list[tuple[int, int]], data: bytes) -> Container:
-    _, _, width, height, samples, model, lmbda_index = header
-    halved = bool(samples & _HALVED_FLAG)
-    if samples & ~(_COLOUR_FLAG | _HALVED_FLAG | _DEPTH_MASK << _DEPTH_SHIFT) or (
-        halved and not samples & _COLOUR_FLAG
-    ):
-        raise UnknownVersionError("uses features of a newer version of the format")
-    bit_depth = (samples >> _DEPTH_SHIFT & _DEPTH_MASK) + 1
-    if bit_depth != 8 or width >= MAX_SIDE or height >= MAX_SIDE:
-        raise UnknownVersionError(
-            f"holds {width + 1}x{height + 1} pixels of {bit_depth} bits; this program reads 8 bits and "
-            f"sides of up to {MAX_SIDE}"
-        )
-    levels, start = [], _HEADER.size + len(index) * _LEVEL.size
-    for stride, (length, crc) in zip(STRIDES, index, strict=True):
-        if length % 4:
-            raise DamagedFileError("is damaged: a level is not made of whole words")
-        levels.append(Level(stride, data[start : start + length], crc))
-        start += length
-    channels = 3 if samples & _COLOUR_FLAG else 1
-    return Container(width + 1, height + 1, channels, bit_depth, model.hex(), lmbda_index, tuple(levels), halved)
+@dataclass(frozen=True)
+class Level:
+    """The entropy-coded symbols of one stride, and the CRC-32C of the symbols, of which version 2 keeps 16 bits."""
+
+    stride: int
+    data: bytes
+    symbols_crc: int
+
+
+@dataclass(frozen=True)
+class Container:
+    """A file. `levels` are coarse first; those of a prefix are fewer than `ends`.
+
+    `ends`: how many bytes of the file hold the header and the first level, the first two, and so on.
+    """
+
+    version: int
+    header: Header
+    levels: tuple[Level, ...]
+    ends: tuple[int, ...]
+
+    @property
+    def seed(self) -> int:
+        """What the CRC-32C of each level's symbols goes on from."""
+        return 0 if self.version == 1 else self.header.seed
+
+    def agrees(self, level: Level, crc: int) -> bool:
+        """Whether a level's symbols, with this CRC-32C, are those that were written."""
+        return level.symbols_crc == (crc if self.version == 1 else crc & 0xFFFF)
+
+
+def write_container(header: Header, levels: Sequence[Level]) -> bytes:
+    """The whole file, in the newest version."""
+    lengths = b"".join(_number(len(level.data)) for level in levels)
+    parts = b"".join(level.data + CHECK.pack(level.symbols_crc & 0xFFFF) for level in levels)
+    body = header.to_bytes() + lengths + parts
+    return body + CHECKSUM.pack(google_crc32c.value(body))
+
+
+def _number(value: int) -> bytes:
+    """Unsigned LEB128: 7 bits a byte, the lowest first, the top bit set in all but the last."""
+    data = bytearray()
+    while value >= 0x80:
+        data.append(value & 0x7F | 0x80)
+        value >>= 7
+    return bytes([*data, value])

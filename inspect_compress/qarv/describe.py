@@ -4,41 +4,57 @@ from pathlib import Path
 from typing import Any
 
 from inspect_compress.errors import FormatError, ImageError, UnknownModelError
-from inspect_compress.qarv.container import VERSION, Container
+from inspect_compress.qarv.container import Container
+from inspect_compress.qarv.container_reader import read_container
+from inspect_compress.qarv.lmbda_map import read_map
 from inspect_compress.qarv.weights import installed_model
 
 
 def describe(path: Path) -> dict[str, Any]:
-    """Header, sizes and levels of a file as a JSON-ready dict; `lmbda` is None where the model is not installed.
+    """Header, sizes and levels of a file as a JSON-ready dict.
+
+    `lmbda` is None where the model is not installed. `lmbda_map` is None where λ is the same everywhere. A level's
+    `preview_bytes` are the bytes of the file that hold it and all before it.
 
     Raises ImageError and FormatError.
     """
     try:
         data = path.read_bytes()
-        container = Container.from_bytes(data)
+        container = read_container(data)
+        return _facts(container, len(data))
     except OSError as error:
         raise ImageError(f"{path}: cannot be read: {error.strerror or error}") from error
     except FormatError as error:
         error.args = (f"{path}: {error}",)
         raise
+
+
+def _facts(container: Container, size: int) -> dict[str, Any]:
+    header = container.header
+    try:
+        model = installed_model(header.model)
+    except UnknownModelError:
+        model = None
     return {
-        "version": VERSION,
-        "width": container.width,
-        "height": container.height,
-        "channels": container.channels,
-        "bit_depth": container.bit_depth,
-        "lmbda": _lmbda(container),
-        "lmbda_index": container.lmbda_index,
-        "model": container.model,
-        "bytes": len(data),
-        "bpp": round(8 * len(data) / (container.width * container.height), 4),
-        "levels": [{"stride": level.stride, "bytes": len(level.data)} for level in container.levels],
+        "version": container.version,
+        "width": header.width,
+        "height": header.height,
+        "channels": header.channels,
+        "bit_depth": header.bit_depth,
+        "lmbda": round(model.network.shape.lmbda_of(header.lmbda_index), 3) if model else None,
+        "lmbda_index": header.lmbda_index,
+        "lmbda_map": _map_facts(container) if header.lmbda_map else None,
+        "model": model.fingerprint if model else header.model,
+        "bytes": size,
+        "bpp": round(8 * size / (header.width * header.height), 4),
+        "levels": [
+            {"stride": level.stride, "bytes": len(level.data), "preview_bytes": end}
+            for level, end in zip(container.levels, container.ends, strict=True)
+        ],
     }
 
 
-def _lmbda(container: Container) -> float | None:
-    try:
-        shape = installed_model(container.model).network.shape
-    except UnknownModelError:
-        return None
-    return round(shape.lmbda_of(container.lmbda_index), 3)
+def _map_facts(container: Container) -> dict[str, int]:
+    header = container.header
+    indexes = read_map(header.lmbda_index, header.lmbda_map, header.height, header.width)
+    return {"bytes": len(header.lmbda_map), "lowest_index": int(indexes.min()), "highest_index": int(indexes.max())}

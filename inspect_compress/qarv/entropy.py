@@ -1,10 +1,14 @@
 """Entropy coding of one level's symbols with constriction's range coder and the shipped tables.
 
+A stream is the coder's words, most significant byte first, less the bytes at its end that say nothing: a decoder
+goes on with zeros.
+
 Symbols come in batches, each with the row of the tables that holds its probabilities. Within a batch they are
 coded row by row, so that a batch is a few dozen library calls. A symbol outside its table is escaped.
 """
 
 from collections.abc import Iterator
+from functools import cached_property
 from itertools import pairwise
 from typing import Any
 
@@ -20,7 +24,10 @@ from inspect_compress.qarv.tables import TOTAL, radius
 SYMBOL_LIMIT = (1 << 23) - 1
 """The largest absolute value of a symbol: what an escape can express."""
 
+_WORD_BYTES = 4
+_INTERVAL_BYTES = 8
 _ESCAPE_BASE = 1 << 12
+_ESCAPED_BITS = 24
 _PIECE = 1 << 20
 """Symbols coded in one call at most: it bounds the memory, and changes nothing in the stream."""
 _ESCAPE_MODEL = constriction.stream.model.Uniform(_ESCAPE_BASE)
@@ -42,14 +49,29 @@ class Models:
             self._models[row] = constriction.stream.model.Categorical(exact, perfect=False, lazy=False)
         return self._models[row]
 
+    def bits(self, symbols: Symbols, rows: Rows) -> float:
+        """What symbols cost, int32 `(N,)`, each by the row of its table, uint8 `(N,)`."""
+        every_radius, starts, bits = self._costs
+        radii = every_radius[rows]
+        outside = np.abs(symbols) > radii
+        entries = np.where(outside, 2 * radii + 1, symbols + radii)
+        return float(bits[starts[rows] + entries].sum(dtype=np.float64)) + _ESCAPED_BITS * int(outside.sum())
+
+    @cached_property
+    def _costs(self) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]:
+        """The tables' radii, where each begins among all, and the bits of all their entries."""
+        radii = np.array([radius(row) for row in range(len(self._tables))])
+        starts = np.cumsum([0, *(len(table) for table in self._tables[:-1])])
+        return radii, starts, (np.log2(TOTAL) - np.log2(np.concatenate(self._tables))).astype(np.float32)
+
 
 class LevelWriter:
-    """Collects the symbols of one level; `crc` is the CRC-32C of all so far as little-endian int32."""
+    """Collects the symbols of one level; `crc` is the CRC-32C, from `seed`, of all so far as little-endian int32."""
 
-    def __init__(self, models: Models) -> None:
+    def __init__(self, models: Models, seed: int = 0) -> None:
         self._models = models
         self._encoder = constriction.stream.queue.RangeEncoder()
-        self.crc = 0
+        self.crc = seed
 
     def put(self, symbols: Symbols, rows: Rows) -> None:
         """Add a batch: int32 symbols, `(N,)`, at most SYMBOL_LIMIT, and their rows, uint8, `(N,)`."""
@@ -66,18 +88,17 @@ class LevelWriter:
             self._encoder.encode(np.stack([high, low], axis=1).ravel().astype(np.int32), _ESCAPE_MODEL)
 
     def finish(self) -> bytes:
-        """The level's bytes: little-endian 32-bit words."""
-        return self._encoder.get_compressed().astype("<u4").tobytes()
+        """The level's bytes."""
+        return stream_of(self._encoder)
 
 
 class LevelReader:
     """The inverse of LevelWriter, for the same rows in the same batches."""
 
-    def __init__(self, models: Models, data: bytes) -> None:
+    def __init__(self, models: Models, data: bytes, seed: int = 0) -> None:
         self._models = models
-        words = np.frombuffer(data, "<u4").astype(np.uint32)
-        self._decoder = constriction.stream.queue.RangeDecoder(words)
-        self.crc = 0
+        self._decoder = decoder_of(data)
+        self.crc = seed
 
     def get(self, rows: Rows) -> Symbols:
         """The next batch: int32, `(N,)`. Raises OutOfStepError where the bytes do not fit the tables."""
@@ -96,6 +117,32 @@ class LevelReader:
             raise OutOfStepError from error
         self.crc = google_crc32c.extend(self.crc, symbols.astype("<i4").tobytes())
         return symbols
+
+
+def stream_of(encoder: Any) -> bytes:
+    """The shortest bytes that a RangeEncoder's symbols can be read from.
+
+    Any number that lies in the coder's last interval says them all; this is the one with most zeros at its end.
+    """
+    words_before, (lower, width) = encoder.pos()
+    data = encoder.get_compressed().astype(">u4").tobytes()
+    before, after = data[: words_before * _WORD_BYTES], data[words_before * _WORD_BYTES :]
+    carried = int.from_bytes(after.ljust(_INTERVAL_BYTES, b"\0"), "big") < lower
+    for count in range(_INTERVAL_BYTES + 1):
+        unit = 1 << 8 * (_INTERVAL_BYTES - count)
+        number = -(-lower // unit) * unit
+        if number - lower < width:
+            break
+    carry, number = divmod(number, 1 << 8 * _INTERVAL_BYTES)
+    if carry != carried:
+        before = (int.from_bytes(before, "big") + carry - carried).to_bytes(len(before), "big")
+    return (before + number.to_bytes(_INTERVAL_BYTES, "big")).rstrip(b"\0")
+
+
+def decoder_of(stream: bytes) -> Any:
+    """A RangeDecoder for what `stream_of` made."""
+    words = np.frombuffer(stream + bytes(-len(stream) % _WORD_BYTES), ">u4")
+    return constriction.stream.queue.RangeDecoder(words.astype(np.uint32))
 
 
 def _groups(rows: Rows) -> Iterator[tuple[int, NDArray[np.int64]]]:

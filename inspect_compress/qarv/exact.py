@@ -68,11 +68,13 @@ class ExactConditions:
 class ExactPrediction:
     """What is known of latents at N places before they are read.
 
-    `rows`, uint8 `(B, N, Z)`, are those of the probability tables. An encoder also has the prior's `mean`, in units
-    of the features, and the `gain`, in quantization steps per unit, `(B, 1 or N, Z)`.
+    `places`, int64 `(N,)`, are counted row by row; `rows`, uint8 `(B, N, Z)`, are those of the probability tables. An
+    encoder also has the prior's `mean`, in units of the features, and the `gain`, in quantization steps per unit,
+    `(B, 1 or N, Z)`.
     """
 
     stride: int
+    places: Tensor
     rows: Tensor
     mean: Tensor | None
     gain: Tensor
@@ -107,11 +109,12 @@ class ExactNetwork:
         self._leave = _Scaled(below(tensors, "leave"), products)
         self._grey_bias = tensors["leave.bias"]
 
-    def at(self, index: int, count: int, *, halved: bool) -> ExactConditions:
-        """The conditions of `count` planes at an index of λ; halved planes have the λ that is about four times it."""
-        index = min(LMBDA_STEPS - 1, index + self._halved_steps) if halved else index
-        indexes = torch.full((count, 1, 1), index)
-        return ExactConditions(indexes, torch.full(indexes.shape, self.shape.lmbda_of(index)))
+    def at(self, index: Tensor, count: int, *, halved: bool) -> ExactConditions:
+        """The conditions of `count` planes at indexes of λ; halved planes have the λ that is about four times it."""
+        if halved:
+            index = (index + self._halved_steps).clamp_max(LMBDA_STEPS - 1)
+        index = index.expand(count, -1, -1)
+        return ExactConditions(index, torch.tensor(self.shape.lmbdas())[index])
 
     def bottom_up(self, planes: Tensor, conditions: ExactConditions) -> tuple[Tensor, Tensor, Tensor]:
         """The encoder's features at strides 32, 16 and 8: floats, in units."""
@@ -242,9 +245,9 @@ class _ExactLatent:
         )
         rows = self._rows(parity, f, table, places)
         if h is None:
-            steps = exchange(ExactPrediction(self._stride, rows, None, gain), None)
+            steps = exchange(ExactPrediction(self._stride, places, rows, None, gain), None)
         else:
-            prediction = ExactPrediction(self._stride, rows, self._means(parity, f, places), gain)
+            prediction = ExactPrediction(self._stride, places, rows, self._means(parity, f, places), gain)
             steps = exchange(prediction, self._posterior.wanted(f, h, places))
         self._tell(f, steps, step, places)
 

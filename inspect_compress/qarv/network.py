@@ -73,6 +73,10 @@ class Shape:
         """λ of an index from 0 to 255."""
         return self.lmbda_min * (self.lmbda_max / self.lmbda_min) ** (index / (LMBDA_STEPS - 1))
 
+    def lmbdas(self) -> list[float]:
+        """λ of every index."""
+        return [self.lmbda_of(index) for index in range(LMBDA_STEPS)]
+
     def to_dict(self) -> dict[str, float | tuple[int, ...]]:
         return asdict(self)
 
@@ -83,7 +87,7 @@ class Shape:
 
 @dataclass(frozen=True)
 class Prediction:
-    """What the decoder knows of latents at N places before they are read.
+    """What the decoder knows of latents at N places, `(N,)`, counted row by row, before they are read.
 
     `log_scale + offset` is the logarithm of the prior's standard deviation in quantization steps, `(B, N, Z)` and
     `(B, 1 or N, Z)`; `mean` the prior's mean in units of the features, `(B, N, Z)`; `gain` steps per unit, shaped
@@ -91,6 +95,7 @@ class Prediction:
     """
 
     stride: int
+    places: Tensor
     mean: Tensor
     log_scale: Tensor
     offset: Tensor
@@ -225,7 +230,7 @@ class Latent(Posterior):
         offset = log_gain + Conditions.spread(self.scale_offset(conditions.embedding), *size)
         mean, log_scale = self.predicted(self.prior[parity], f, places).chunk(2, -1)
         gain = torch.exp(at_places(log_gain, places))
-        prediction = Prediction(self.stride, mean, log_scale, at_places(offset, places), gain)
+        prediction = Prediction(self.stride, places, mean, log_scale, at_places(offset, places), gain)
         steps = exchange(prediction, None if h is None else self.wanted(f, h, places))
         self.tell(f, steps, gain, places)
 
@@ -350,10 +355,11 @@ class Network(Encoder):
         self.leave = Leave(s.width_8)
         self._start_as_classical_codec()
 
-    def at(self, index: int, count: int, *, halved: bool) -> Conditions:
-        """The conditions of `count` planes at an index of λ; a sample of halved planes stands for four."""
-        lmbda = self.shape.lmbda_of(index)
-        return self.conditions(torch.full((count,), min(4 * lmbda, self.shape.lmbda_max) if halved else lmbda))
+    def at(self, index: Tensor, count: int, *, halved: bool) -> Conditions:
+        """The conditions of `count` planes at indexes of λ; a sample of halved planes stands for four."""
+        most = self.shape.lmbda_max
+        lmbdas = [min(4 * lmbda, most) if halved else lmbda for lmbda in self.shape.lmbdas()]
+        return self.conditions(torch.tensor(lmbdas)[index.expand(count, -1, -1)])
 
     def top_down(
         self,

@@ -25,13 +25,15 @@ _MAGNITUDES = 16
 class Rounding:
     """Rounds residuals by what their neighbours cost in the probability tables (`tables.gaussian_tables`)."""
 
-    def __init__(self, tables: list[NDArray[np.int32]], device: torch.device | str = "cpu") -> None:
+    def __init__(
+        self, tables: list[NDArray[np.int32]], device: torch.device | str = "cpu", price: float = PRICE
+    ) -> None:
         threshold = torch.zeros(len(tables), _MAGNITUDES + 1)
         for row, table in enumerate(tables):
             start = radius(row)
             nats = -np.log(table[start : start + _MAGNITUDES])
             saved = torch.from_numpy(np.diff(nats)).clamp_min(0)
-            threshold[row, 1:_MAGNITUDES] = (PRICE * saved).clamp_max(FURTHEST)
+            threshold[row, 1:_MAGNITUDES] = (price * saved).clamp_max(FURTHEST)
         self._threshold = threshold.to(device)
 
     def __call__(self, steps: Tensor, rows: Tensor) -> Tensor:

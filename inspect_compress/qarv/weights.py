@@ -38,8 +38,11 @@ class CodingNetwork(Protocol):
 
     shape: Shape
 
-    def at(self, index: int, count: int, *, halved: bool) -> Any:
-        """The conditions of `count` planes at an index of λ; a sample of halved planes stands for four."""
+    def at(self, index: Tensor, count: int, *, halved: bool) -> Any:
+        """The conditions of `count` planes at indexes of λ, int64, `(1, 1)` or a map `(H / 32, W / 32)`.
+
+        A sample of halved planes stands for four.
+        """
 
     def bottom_up(self, planes: Tensor, conditions: Any) -> tuple[Tensor, Tensor, Tensor]:
         """The encoder's features."""
@@ -116,13 +119,24 @@ def _float_network(shape: Shape, tensors: Tensors) -> Network:
     return network.requires_grad_(False).eval()
 
 
-@lru_cache(maxsize=4)
 def installed_model(fingerprint: str) -> Model:
-    """The shipped weights with this fingerprint. Raises UnknownModelError with those that are installed."""
+    """The shipped weights whose fingerprint begins so. Raises UnknownModelError with those that are installed."""
+    return _installed(full_fingerprint(fingerprint))
+
+
+def full_fingerprint(beginning: str) -> str:
+    """The fingerprint that begins so, of those that are installed. Raises UnknownModelError."""
+    installed = installed_fingerprints()
+    matching = [known for known in installed if known.startswith(beginning)]
+    if len(matching) == 1:
+        return matching[0]
+    problem = "could be several" if matching else "is not installed"
+    raise UnknownModelError(f"model {beginning} {problem}; installed: {', '.join(installed) or 'none'}")
+
+
+@lru_cache(maxsize=4)
+def _installed(fingerprint: str) -> Model:
     path = FOLDER / f"qarv-{fingerprint}.safetensors"
-    if not path.is_file():
-        known = ", ".join(installed_fingerprints()) or "none"
-        raise UnknownModelError(f"model {fingerprint} is not installed; installed: {known}")
     model = read_weights(path)
     if model.fingerprint != fingerprint:
         raise UnknownModelError(f"{path}: has been changed: its fingerprint is {model.fingerprint}")

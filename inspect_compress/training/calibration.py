@@ -8,12 +8,12 @@ import torch
 from torch import Tensor, nn
 
 from inspect_compress.images import Image
-from inspect_compress.qarv.codec import prepare, write_planes
+from inspect_compress.qarv.coding import code_image, render_image
+from inspect_compress.qarv.lmbda_map import everywhere
 from inspect_compress.qarv.network import LMBDA_STEPS, STRIDES, Block, Network
 from inspect_compress.qarv.products import NARROW
 from inspect_compress.qarv.rounding import Rounding
 from inspect_compress.qarv.tables import gaussian_tables
-from inspect_compress.qarv.threads import one_thread
 
 _SAMPLES_A_CALL = 128
 _CLIPPINGS = torch.linspace(0.25, 1, 16)
@@ -43,20 +43,17 @@ def decoder_blocks(network: Network) -> dict[str, Block]:
     }
 
 
-@torch.inference_mode()
 def watch(network: Network, images: Sequence[Image]) -> dict[str, Activations]:
     """Run both paths on images, each at another λ, from the lowest to the highest; by the blocks' names."""
     rounding = Rounding(gaussian_tables())
     seen = {name: Activations() for name in decoder_blocks(network)}
-    with one_thread(), ExitStack() as hooks:
+    with ExitStack() as hooks:
         for name, block in decoder_blocks(network).items():
             hooks.enter_context(_watched(block, seen[name]))
         for number, image in enumerate(images):
             index = round(number / max(1, len(images) - 1) * (LMBDA_STEPS - 1))
-            for planes in prepare(network, image, index)[0]:
-                conditions = network.at(index, len(planes), halved=len(planes) == 2)
-                features = write_planes(network, planes, conditions, rounding, dict.fromkeys(STRIDES, _Ignore()))
-                network.render(features, conditions)
+            indexes = everywhere(index, *image.shape[:2])
+            render_image(network, code_image(network, image, indexes, rounding, dict.fromkeys(STRIDES, _Ignore())))
     return seen
 
 

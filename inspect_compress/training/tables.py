@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from inspect_compress.images import Image
-from inspect_compress.qarv.codec import lmbda_index, prepare, write_planes
+from inspect_compress.qarv.coding import code_image
 from inspect_compress.qarv.likelihood import SCALE_STEPS
+from inspect_compress.qarv.lmbda_map import everywhere, index_of
 from inspect_compress.qarv.network import STRIDES
 from inspect_compress.qarv.rounding import Rounding
 from inspect_compress.qarv.tables import TOTAL, gaussian_tables, radius, to_frequencies
@@ -39,12 +39,9 @@ def fit_tables(network: CodingNetwork, images: Sequence[Image]) -> list[NDArray[
     """Tables as `gaussian_tables`, from the symbols of `images` over the whole range of λ, made symmetric."""
     counter = _Counter()
     rounding = Rounding(gaussian_tables())
-    with torch.inference_mode():
-        for number, image in enumerate(images):
-            index = lmbda_index(_QUALITIES[number % len(_QUALITIES)])
-            for planes in prepare(network, image, index)[0]:
-                conditions = network.at(index, len(planes), halved=len(planes) == 2)
-                write_planes(network, planes, conditions, rounding, dict.fromkeys(STRIDES, counter))
+    for number, image in enumerate(images):
+        indexes = everywhere(index_of(_QUALITIES[number % len(_QUALITIES)]), *image.shape[:2])
+        code_image(network, image, indexes, rounding, dict.fromkeys(STRIDES, counter))
     return [
         to_frequencies(counts + _GAUSSIAN_WEIGHT * assumed / TOTAL)
         for counts, assumed in zip(counter.counts, gaussian_tables(), strict=True)

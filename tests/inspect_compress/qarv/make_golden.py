@@ -1,6 +1,7 @@
 """Makes golden/: `.qarv` files of the default model, from sample frames, and the SHA-256 of their pixels.
 
-Run it once for each new default model: `python tests/inspect_compress/qarv/make_golden.py`. Old ones stay.
+Run it once for each new default model, and for each new version of the format:
+`python tests/inspect_compress/qarv/make_golden.py`. Old ones stay.
 """
 
 import hashlib
@@ -11,6 +12,8 @@ import numpy as np
 
 from inspect_compress.images import Image, read_image
 from inspect_compress.qarv.codec import QarvCodec
+from inspect_compress.qarv.container import VERSION
+from inspect_compress.qarv.lmbda_map import LmbdaMap, grid, index_of
 
 HERE = Path(__file__).parent
 FOLDER = HERE / "golden"
@@ -21,17 +24,22 @@ QUALITIES = (1, 60, 100)
 
 def main() -> None:
     codec = QarvCodec()
+    beginning = f"{codec.model}-{VERSION}"
     digests = {}
+    FOLDER.mkdir(exist_ok=True)
     for number, (name, (height, width)) in enumerate(SIZES.items()):
         for kind, frame in (("colour", FRAMES[number]), ("mono", FRAMES[-1 - number])):
             image = _repeated(read_image(frame), height, width)
-            for quality in QUALITIES:
-                encoded = codec.encode_and_reconstruct(image, quality=quality)
-                path = FOLDER / f"{codec.model}-{name}-{kind}-{quality}.qarv"
-                path.parent.mkdir(exist_ok=True)
+            indexes: dict[str, int | LmbdaMap] = {str(quality): index_of(quality) for quality in QUALITIES}
+            indexes["map"] = (
+                np.random.default_rng(number).choice((40, 120, 250), grid(height, width)).astype(np.uint8)
+            )
+            for label, index in indexes.items():
+                encoded = codec.encode_at(image, index)
+                path = FOLDER / f"{beginning}-{name}-{kind}-{label}.qarv"
                 path.write_bytes(encoded.data)
                 digests[path.name] = hashlib.sha256(encoded.reconstruction.tobytes()).hexdigest()
-    (FOLDER / f"{codec.model}.json").write_text(json.dumps(digests, indent=1) + "\n")
+    (FOLDER / f"{beginning}.json").write_text(json.dumps(digests, indent=1) + "\n")
 
 
 def _repeated(image: Image, height: int, width: int) -> Image:

@@ -15,11 +15,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from inspect_compress import load_codec
-from inspect_compress.errors import ConfigError, FormatError, ImageError, OutOfStepError, UnknownModelError
+from inspect_compress.errors import (
+    ConfigError,
+    CutShortError,
+    FormatError,
+    ImageError,
+    OutOfStepError,
+    UnknownModelError,
+)
 from inspect_compress.fidelity import psnr
 from inspect_compress.images import Image
-from inspect_compress.qarv.codec import QarvCodec, lmbda_index
-from inspect_compress.qarv.container import Container
+from inspect_compress.qarv.codec import QarvCodec
+from inspect_compress.qarv.container import write_container
+from inspect_compress.qarv.container_reader import read_container
+from inspect_compress.qarv.lmbda_map import grid, index_of
 from inspect_compress.qarv.network import Shape
 
 CODEC = QarvCodec()
@@ -148,7 +157,7 @@ def test_colour_is_kept_at_low_and_at_high_quality(quality: int) -> None:
     """Difference planes are halved at the low one."""
     image = surface(64, 97, colour=True)
     encoded = CODEC.encode_and_reconstruct(image, quality=quality)
-    assert Container.from_bytes(encoded.data).halved == (quality == 20)
+    assert read_container(encoded.data).header.halved == (quality == 20)
     for channel in range(3):
         assert psnr(image[..., channel], encoded.reconstruction[..., channel]) > 30
 
@@ -170,7 +179,7 @@ def test_more_quality_means_more_bytes_and_less_error() -> None:
 
 
 def test_quality_spans_all_of_lambda() -> None:
-    assert (lmbda_index(1), lmbda_index(100)) == (0, 255)
+    assert (index_of(1), index_of(100)) == (0, 255)
     shape = Shape(lmbda_min=16, lmbda_max=8192)
     assert shape.lmbda_of(0) == pytest.approx(16)
     assert shape.lmbda_of(255) == pytest.approx(8192)
@@ -204,20 +213,79 @@ def test_a_real_file_with_any_byte_changed_is_refused(frame: bytes) -> None:
 
 def test_wrong_symbols_behind_a_right_checksum_are_refused_not_shown(frame: bytes) -> None:
     """What a decoder that has lost step would see: sound bytes that give other symbols."""
-    container = Container.from_bytes(frame)
+    container = read_container(frame)
     for number, level in enumerate(container.levels):
         data = bytearray(level.data)
         data[0] ^= 0x40
         levels = list(container.levels)
         levels[number] = replace(level, data=bytes(data))
         with pytest.raises(OutOfStepError):
-            CODEC.decode(replace(container, levels=tuple(levels)).to_bytes())
+            CODEC.decode(write_container(container.header, levels))
 
 
 def test_an_unknown_model_is_named(frame: bytes) -> None:
-    foreign = replace(Container.from_bytes(frame), model="00112233deadbeef")
-    with pytest.raises(UnknownModelError, match=f"00112233deadbeef is not installed; installed: .*{CODEC.model}"):
-        CODEC.decode(foreign.to_bytes())
+    container = read_container(frame)
+    foreign = replace(container.header, model="00112233")
+    with pytest.raises(UnknownModelError, match=f"00112233 is not installed; installed: .*{CODEC.model}"):
+        CODEC.decode(write_container(foreign, container.levels))
+
+
+@pytest.mark.parametrize("colour", [False, True])
+def test_every_prefix_shows_the_levels_that_it_holds_and_no_more(colour: bool) -> None:
+    image = surface(70, 90, colour=colour)
+    whole = CODEC.encode(image, quality=70)
+    ends = read_container(whole).ends
+    previews = [CODEC.decode(whole, levels=count) for count in (1, 2, 3)]
+    assert psnr(image, previews[0]) < psnr(image, previews[1]) < psnr(image, previews[2])
+    np.testing.assert_array_equal(previews[2], CODEC.decode(whole))
+    for count, end in enumerate(ends, 1):
+        np.testing.assert_array_equal(CODEC.decode(whole[:end], levels=count), previews[count - 1])
+        np.testing.assert_array_equal(CODEC.decode(whole[: end + 1], levels=count), previews[count - 1])
+        with pytest.raises(
+            CutShortError, match=f"inside level {count}: .* needs {end} bytes, and there are {end - 1}"
+        ):
+            CODEC.decode(whole[: end - 1], levels=count)
+    with pytest.raises(ConfigError, match="levels 4 is not from 1 to 3"):
+        CODEC.decode(whole, levels=4)
+
+
+def test_a_prefix_with_any_byte_changed_is_refused_or_shows_the_same(frame: bytes) -> None:
+    """The lengths of the levels after the preview do not matter to it."""
+    container = read_container(frame)
+    shown, end, refused = CODEC.decode(frame, levels=1), container.ends[0], 0
+    for position in range(end):
+        changed = bytearray(frame[:end])
+        changed[position] ^= 1 + position % 255
+        try:
+            np.testing.assert_array_equal(CODEC.decode(bytes(changed), levels=1), shown)
+        except FormatError:
+            refused += 1
+    assert refused >= end - 4
+
+
+def test_a_preview_of_an_older_file() -> None:
+    data = (Path(__file__).parent / "golden" / "bef6c1eb49465a98-frame-mono-60.qarv").read_bytes()
+    assert read_container(data).version == 1
+    first, second, whole = (CODEC.decode(data, levels=count) for count in (1, 2, 3))
+    np.testing.assert_array_equal(whole, CODEC.decode(data))
+    assert psnr(whole, first) < psnr(whole, second)
+
+
+@settings(max_examples=12, deadline=None)
+@given(st.integers(1, 90), st.integers(1, 90), st.booleans(), st.integers(0, 2**32 - 1))
+def test_any_map_of_lambda_decodes_exactly(height: int, width: int, colour: bool, seed: int) -> None:
+    image = surface(height, width, colour=colour)
+    indexes = np.random.default_rng(seed).choice((0, 90, 150, 255), grid(height, width)).astype(np.uint8)
+    encoded = CODEC.encode_at(image, indexes)
+    np.testing.assert_array_equal(CODEC.decode(encoded.data), encoded.reconstruction)
+
+
+def test_a_map_spends_the_bits_where_it_says() -> None:
+    image = surface(256, 256)
+    indexes = np.full(grid(256, 256), 60, np.uint8)
+    indexes[:, 4:] = 200
+    picture = CODEC.encode_at(image, indexes).reconstruction
+    assert psnr(image[:, 160:], picture[:, 160:]) > psnr(image[:, :96], picture[:, :96]) + 6
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,174 @@
+"""Planes to the symbols of each level and back: the network's top-down path joined to what reads or writes them."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from inspect_compress.images import Image
+from inspect_compress.qarv.entropy import SYMBOL_LIMIT, LevelReader, Rows, Symbols
+from inspect_compress.qarv.exact import ExactPrediction
+from inspect_compress.qarv.lmbda_map import LmbdaMap, halved_map
+from inspect_compress.qarv.network import MARGIN, STRIDES, Prediction
+from inspect_compress.qarv.planes import Planes, from_planes, to_planes
+from inspect_compress.qarv.rounding import Rounding
+from inspect_compress.qarv.strips import by_strips, rows_of
+from inspect_compress.qarv.threads import one_thread
+from inspect_compress.qarv.weights import CodingNetwork
+
+_HALVED_UP_TO = 1000.0
+"""λ up to which difference planes are halved: half the time, and at small λ fewer bytes (docs/training.md)."""
+
+
+class SymbolWriter(Protocol):
+    """Takes a level's symbols and their tables' rows; see LevelWriter."""
+
+    def put(self, symbols: Symbols, rows: Rows) -> None: ...
+
+
+Passes = list[tuple[Tensor, Any, Sequence[int]]]
+"""For planes that are coded together: the features that `render` takes, its conditions, and the planes' size."""
+
+
+def difference_planes_are_halved(network: CodingNetwork, image: Image, indexes: LmbdaMap) -> bool:
+    """Whether a picture with this map of λ has them at half size."""
+    return image.ndim == 3 and network.shape.lmbda_of(int(indexes.max())) <= _HALVED_UP_TO
+
+
+def code_image(
+    network: CodingNetwork,
+    image: Image,
+    indexes: LmbdaMap,
+    rounding: Rounding,
+    writers: Mapping[int, SymbolWriter],
+) -> Passes:
+    """Code an image, `(H, W)` or `(H, W, 3)`, into a writer for each stride; returns what `render_image` takes."""
+    passes: Passes = []
+    with one_thread(), torch.inference_mode():
+        for planes in to_planes(image, halved=difference_planes_are_halved(network, image, indexes)):
+            conditions = conditions_of(network, indexes, *planes.shape)
+            features = write_planes(network, planes, conditions, rounding, writers)
+            passes.append((features, conditions, planes.shape[1:]))
+    return passes
+
+
+def render_image(network: CodingNetwork, passes: Passes) -> Image:
+    """The picture that a decoder will see."""
+    with one_thread(), torch.inference_mode():
+        return from_planes([render_planes(network, *one) for one in passes])
+
+
+def conditions_of(network: CodingNetwork, indexes: LmbdaMap, count: int, height: int, width: int) -> Any:
+    """What the network makes of λ for planes `(count, height, width)` of a picture; two in one are halved."""
+    halved = count == 2
+    cells = halved_map(indexes, height, width) if halved else indexes
+    if cells.min() == cells.max():
+        cells = cells[:1, :1]
+    return network.at(torch.tensor(cells, dtype=torch.int64), count, halved=halved)
+
+
+def write_planes(
+    network: CodingNetwork,
+    planes: Planes,
+    conditions: Any,
+    rounding: Rounding,
+    writers: Mapping[int, SymbolWriter],
+) -> Tensor:
+    """Code planes, `(P, H, W)`, into a writer for each stride; returns the features that `render` takes."""
+    size = planes.shape[1:]
+    encoder = network.bottom_up(_pad(planes), conditions)
+    return network.top_down(padded_size(*size), conditions, _Writing(rounding, writers, size), encoder)
+
+
+def read_planes(
+    network: CodingNetwork,
+    shape: tuple[int, int, int],
+    conditions: Any,
+    readers: Mapping[int, LevelReader],
+    *,
+    all_places: bool,
+) -> Planes:
+    """The planes `(P, H, W)` that `readers` say; the latents of a stride without a reader are what is expected.
+
+    `all_places`: whether places that do not reach the picture are in the file, as in version 1.
+    """
+    _, *size = shape
+    exchange = _Reading(readers, None if all_places else size)
+    features = network.top_down(padded_size(*size), conditions, exchange)
+    return render_planes(network, features, conditions, size)
+
+
+def render_planes(network: CodingNetwork, features: Tensor, conditions: Any, size: Sequence[int]) -> Planes:
+    """The planes `(P, H, W)` of the features of stride 8."""
+    planes = network.render(features, conditions)[:, 0, MARGIN : MARGIN + size[0], MARGIN : MARGIN + size[1]]
+    return planes.numpy()
+
+
+def coded_places(stride: int, places: Tensor, size: Sequence[int]) -> Tensor:
+    """Which of N places, counted row by row, reach a picture of this size; the others' symbols are 0, not coded."""
+    columns = padded_size(*size)[1] // stride
+    last_row, last_column = ((side + 2 * MARGIN - 1) // stride for side in size)
+    return (places // columns <= last_row) & (places % columns <= last_column)
+
+
+class _Writing:
+    """An exchange that rounds the residual to what the encoder wants, and writes it."""
+
+    def __init__(self, rounding: Rounding, writers: Mapping[int, SymbolWriter], size: Sequence[int]) -> None:
+        self._rounding = rounding
+        self._writers = writers
+        self._size = size
+
+    def __call__(self, prediction: Prediction | ExactPrediction, latent: Tensor | None) -> Tensor:
+        mean, rows = prediction.mean, prediction.rows
+        assert latent is not None
+        assert mean is not None
+
+        def part(start: int, stop: int) -> Tensor:
+            residual = latent[:, start:stop] - mean[:, start:stop]
+            residual = residual * rows_of(prediction.gain, start, stop)
+            return self._rounding(residual, rows[:, start:stop]).clamp(-SYMBOL_LIMIT, SYMBOL_LIMIT)
+
+        steps = by_strips(part, latent, latent.shape[1], 1, latent.shape[2])
+        coded = coded_places(prediction.stride, prediction.places, self._size)
+        steps[:, ~coded] = 0
+        symbols = steps[:, coded].flatten().to(torch.int32).numpy()
+        self._writers[prediction.stride].put(symbols, rows[:, coded].flatten().numpy())
+        return steps
+
+
+class _Reading:
+    """An exchange that reads what the encoder wrote."""
+
+    def __init__(self, readers: Mapping[int, LevelReader], size: Sequence[int] | None) -> None:
+        self._readers = readers
+        self._size = size
+
+    def __call__(self, prediction: Prediction | ExactPrediction, latent: Tensor | None) -> Tensor:
+        rows = prediction.rows
+        steps = torch.zeros(rows.shape)
+        reader = self._readers.get(prediction.stride)
+        if reader is None:
+            return steps
+        coded = torch.ones(len(prediction.places), dtype=torch.bool)
+        if self._size:
+            coded = coded_places(prediction.stride, prediction.places, self._size)
+        rows = rows[:, coded]
+        symbols = reader.get(rows.flatten().numpy())
+        steps[:, coded] = torch.from_numpy(symbols.astype(np.float32)).view_as(rows)
+        return steps
+
+
+def padded_size(height: int, width: int) -> tuple[int, int]:
+    """The next multiples of 32 that leave MARGIN on each side."""
+    coarsest = STRIDES[0]
+    return tuple(-(-(side + 2 * MARGIN) // coarsest) * coarsest for side in (height, width))  # type: ignore[return-value]
+
+
+def _pad(planes: Planes) -> Tensor:
+    """`(P, H, W)` to `(P, 1, H', W')`, of the padded size, by repeating the border."""
+    sides = planes.shape[1:]
+    pads = [(MARGIN, padded - side - MARGIN) for padded, side in zip(padded_size(*sides), sides, strict=True)]
+    return torch.from_numpy(np.pad(planes, [(0, 0), *pads], mode="edge"))[:, None]
