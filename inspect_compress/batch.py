@@ -61,10 +61,15 @@ def decompress_file(job: Job, *, overwrite: bool) -> None:
 
     Raises FormatError, ImageError, ConfigError or OutputError, and then has written nothing.
     """
-    if job.target.suffix.lower() != ".png":
-        raise ConfigError(f"{job.target}: decoded images are written as PNG; end the name in .png")
-    refuse_existing(job.target, overwrite=overwrite)
+    check_png_target(job.target, overwrite=overwrite)
     write_png(job.target, _decode(job.source), overwrite=overwrite)
+
+
+def check_png_target(path: Path, *, overwrite: bool) -> None:
+    """Raise ConfigError where `path` is not named as a PNG, OutputError where it exists and may not be replaced."""
+    if path.suffix.lower() != ".png":
+        raise ConfigError(f"{path}: pictures are written as PNG; end the name in .png")
+    refuse_existing(path, overwrite=overwrite)
 
 
 def run_jobs(jobs: Sequence[Job], convert: Callable[[Job], None]) -> Iterator[Result]:
