@@ -131,7 +131,7 @@ def explain(path: Path, original: Path | None = None) -> Explanation:
 def bits_of_blocks(parts: list[PlaceBits], header: Header) -> NDArray[np.float64]:
     """The bits of places, of all planes and strides, as a map over the picture's blocks; see Explanation.
 
-    The bits of a place are spread evenly over the pixels that it stands for and the picture has.
+    The bits of a place are spread evenly over the pixels that it stands for.
     """
     total = np.zeros([len(_edges(side)) - 1 for side in (header.height, header.width)])
     for number, part in enumerate(parts):
@@ -146,14 +146,13 @@ def bits_of_blocks(parts: list[PlaceBits], header: Header) -> NDArray[np.float64
 def _shares(places: int, stride: int, pixels: int, side: int) -> NDArray[np.float64]:
     """Along one axis, the share of each place's bits that each block has, `(places, blocks)`.
 
-    `pixels`: how many of the picture's a sample of the plane stands for. What lies past the picture goes to its
-    last block.
+    `pixels`: how many of the picture's a sample of the plane stands for. Places are cut by the picture at its
+    beginning; at its end, where nearly nothing might be left, they are moved back until they end with it.
     """
-    edges = _edges(side)
-    starts = (np.arange(places)[:, None] * stride - MARGIN) * pixels
-    shared = np.minimum(starts + stride * pixels, edges[1:]) - np.maximum(starts, edges[:-1])
-    shared = shared.clip(min=0).astype(np.float64)
-    shared[~shared.any(axis=1), -1] = 1
+    edges, length = _edges(side), stride * pixels
+    starts = np.minimum((np.arange(places)[:, None] * stride - MARGIN) * pixels, side - length)
+    shared = np.minimum(starts + length, edges[1:]) - np.maximum(starts, edges[:-1])
+    shared = shared.clip(min=0)
     return shared / shared.sum(axis=1, keepdims=True)
 
 

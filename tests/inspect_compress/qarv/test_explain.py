@@ -91,6 +91,15 @@ def test_bits_of_a_place_are_spread_over_its_pixels(stride: int) -> None:
     np.testing.assert_allclose(blocks, pixels.reshape(8, 8, 12, 8).sum(axis=(1, 3)))
 
 
+def test_places_are_cut_at_the_beginning_and_moved_back_at_the_end() -> None:
+    part = no_bits(50, 50)
+    part[16][3, 0] = 12 * 16  # pixels 44 to 60 of those from top to bottom, −4 to 12 of those from left to right
+    blocks = bits_of_blocks([part], header(50, 50))
+    pixels = np.zeros((56, 56))
+    pixels[34:50, :12] = 1
+    np.testing.assert_allclose(blocks, pixels.reshape(7, 8, 7, 8).sum(axis=(1, 3)))
+
+
 def test_a_place_of_halved_planes_has_twice_the_pixels() -> None:
     part = no_bits(32, 32)
     part[8][1, 2] = 4.0
