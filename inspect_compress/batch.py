@@ -8,8 +8,9 @@ from functools import cache
 from os import cpu_count
 from pathlib import Path
 
-from inspect_compress.codecs import Codec, codec_names, load_codec
-from inspect_compress.errors import ConfigError, FormatError, ImageError, InspectCompressError
+from inspect_compress.codecs import Codec, ScalableCodec, codec_names, load_codec
+from inspect_compress.demand import Demand
+from inspect_compress.errors import ConfigError, CutShortError, FormatError, ImageError, InspectCompressError
 from inspect_compress.files import refuse_existing, write_file
 from inspect_compress.images import Image, list_images, read_image, write_png
 
@@ -50,21 +51,81 @@ def decompress_jobs(source: Path, target: Path) -> list[Job]:
     return _mirrored(found, source, target, ".png")
 
 
-def compress_file(job: Job, codec: Codec, *, quality: int, overwrite: bool) -> None:
-    """Encode an image file. Raises ImageError, ConfigError or OutputError, and then has written nothing."""
+def compress_file(job: Job, codec: Codec, demand_for: Callable[[Path], Demand], *, overwrite: bool) -> None:
+    """Encode an image file as `demand_for` its path says.
+
+    Raises ImageError, ConfigError or OutputError, and then has written nothing.
+    """
     refuse_existing(job.target, overwrite=overwrite)
-    write_file(job.target, codec.encode(read_image(job.source), quality=quality), overwrite=overwrite)
+    image = read_image(job.source)
+    try:
+        data = _encode(image, codec, demand_for(job.source))
+    except ConfigError as error:
+        error.args = (f"{job.source}: {error}",)
+        raise
+    write_file(job.target, data, overwrite=overwrite)
 
 
-def decompress_file(job: Job, *, overwrite: bool) -> None:
-    """Decode a compressed file to a PNG; its suffix tells the codec.
+def priority_masks(source: Path, masks: Path) -> Callable[[Path], Image]:
+    """What gives a frame's mask, uint8 `(H, W)`, by the frame's path: `masks` is an image, or a folder of them.
+
+    In a folder a mask lies where its frame lies below `source`, under the frame's name but for the suffix.
+    Raises ImageError and ConfigError, then or when it is called.
+    """
+    if not masks.is_dir():
+        mask = read_image(masks)
+        return lambda frame: mask
+    by_name = {path.relative_to(masks).with_suffix(""): path for path in list_images(masks)}
+
+    def mask_of(frame: Path) -> Image:
+        name = Path(frame.name) if frame == source else frame.relative_to(source)
+        if name.with_suffix("") not in by_name:
+            raise ConfigError(f"{masks}: holds no mask {name.with_suffix('.png')}")
+        return read_image(by_name[name.with_suffix("")])
+
+    return mask_of
+
+
+def _encode(image: Image, codec: Codec, demand: Demand) -> bytes:
+    if isinstance(codec, ScalableCodec):
+        return codec.draft(image, demand).data
+    if demand.quality is None:
+        raise ConfigError(f"codec {codec.codec_id} takes a quality only; use the codec qarv")
+    return codec.encode(image, quality=demand.quality)
+
+
+def decompress_file(job: Job, *, overwrite: bool, levels: int | None = None) -> None:
+    """Decode a compressed file to a PNG; its suffix tells the codec. With `levels` a preview of a `.qarv` file.
 
     Raises FormatError, ImageError, ConfigError or OutputError, and then has written nothing.
     """
     if job.target.suffix.lower() != ".png":
         raise ConfigError(f"{job.target}: decoded images are written as PNG; end the name in .png")
     refuse_existing(job.target, overwrite=overwrite)
-    write_png(job.target, _decode(job.source), overwrite=overwrite)
+    write_png(job.target, _decode(job.source, levels), overwrite=overwrite)
+
+
+def write_previews(file: Path, target: Path, *, wait: float, overwrite: bool) -> Iterator[str]:
+    """Write each preview of a `.qarv` file to `target`, a PNG, as its bytes arrive; yields a line about each.
+
+    Raises ImageError, FormatError and OutputError.
+    """
+    from inspect_compress.qarv.preview import growing, previews
+
+    refuse_existing(target, overwrite=overwrite)
+    shown = 0
+    try:
+        for preview in previews(growing(file, wait)):
+            write_png(target, preview.image, overwrite=overwrite or shown > 0)
+            shown = preview.levels
+            state = "the whole frame" if preview.whole else f"level {preview.levels} of {preview.count}"
+            yield f"{target}: {state}, from {preview.needed:,} bytes"
+    except FormatError as error:
+        if isinstance(error, CutShortError) and shown:
+            yield f"{file}: is not whole yet: {error}"
+            return
+        error.args = (f"{file}: {error}",)
+        raise
 
 
 def run_jobs(jobs: Sequence[Job], convert: Callable[[Job], None]) -> Iterator[Result]:
@@ -82,13 +143,18 @@ def run_jobs(jobs: Sequence[Job], convert: Callable[[Job], None]) -> Iterator[Re
             yield future.result()
 
 
-def _decode(path: Path) -> Image:
+def _decode(path: Path, levels: int | None) -> Image:
     codecs = _codecs_by_suffix()
     name = codecs.get(path.suffix.lower())
     if name is None:
         raise ConfigError(f"{path}: no codec has this suffix; known: {', '.join(sorted(codecs))}")
+    codec = load_codec(name)
+    scalable = codec if isinstance(codec, ScalableCodec) else None
+    if levels is not None and scalable is None:
+        raise ConfigError(f"{path}: only .qarv files have levels")
     try:
-        return load_codec(name).decode(path.read_bytes())
+        data = path.read_bytes()
+        return scalable.decode(data, levels=levels) if scalable else codec.decode(data)
     except OSError as error:
         raise ImageError(f"{path}: cannot be read: {error.strerror or error}") from error
     except FormatError as error:

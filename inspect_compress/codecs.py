@@ -4,11 +4,14 @@ Codecs are entry points of the group `inspect_compress.codecs`, so any installed
 """
 
 from operator import index
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from inspect_compress.errors import ConfigError
 from inspect_compress.images import Image
 from inspect_compress.plugins import load_plugin, plugin_names
+
+if TYPE_CHECKING:
+    from inspect_compress.demand import Demand
 
 GROUP = "inspect_compress.codecs"
 
@@ -34,6 +37,27 @@ class Codec(Protocol):
     def decode(self, data: bytes) -> Image:
         """Return the image in `data`. Raises DamagedFileError for bytes that are not a sound file."""
         ...
+
+
+class Coded(Protocol):
+    """A file, and the picture that its encoder says it decodes to."""
+
+    @property
+    def data(self) -> bytes: ...
+
+    @property
+    def reconstruction(self) -> Image: ...
+
+
+@runtime_checkable
+class ScalableCodec(Codec, Protocol):
+    """A codec that also meets demands other than a quality, and decodes previews from a file's first levels."""
+
+    def draft(self, image: Image, demand: "Demand") -> Coded:
+        """Compress an image as `demand` says. Raises ConfigError where that is impossible."""
+        ...
+
+    def decode(self, data: bytes, *, levels: int | None = None) -> Image: ...
 
 
 def load_codec(name: str) -> Codec:

@@ -73,7 +73,7 @@ def network_with(products: Products | None = None, device: str = "cpu") -> Exact
 
 
 def test_there_are_golden_files_of_the_default_model() -> None:
-    assert len([name for name in OWN if name.startswith(f"{MODEL.fingerprint}-{VERSION}-")]) == 32
+    assert len([name for name in OWN if name.startswith(f"{MODEL.fingerprint}-{VERSION}-")]) == 40
 
 
 @pytest.mark.parametrize("name", DIGESTS)
