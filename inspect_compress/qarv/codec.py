@@ -14,9 +14,10 @@ from inspect_compress.images import Image, check_image
 from inspect_compress.qarv.container import Container, Level
 from inspect_compress.qarv.entropy import SYMBOL_LIMIT, LevelReader, LevelWriter, Models, Rows, Symbols
 from inspect_compress.qarv.exact import ExactPrediction
-from inspect_compress.qarv.network import LMBDA_STEPS, MARGIN, STRIDES, Prediction
+from inspect_compress.qarv.network import LMBDA_STEPS, MARGIN, Prediction
 from inspect_compress.qarv.planes import Planes, from_planes, plane_shapes, to_planes
 from inspect_compress.qarv.rounding import Rounding
+from inspect_compress.qarv.strides import STRIDES
 from inspect_compress.qarv.strips import by_strips, rows_of
 from inspect_compress.qarv.threads import one_thread, side_by_side
 from inspect_compress.qarv.weights import CodingNetwork, Model, default_fingerprint, installed_model

@@ -10,7 +10,7 @@ import google_crc32c
 
 from inspect_compress.errors import DamagedFileError, UnknownVersionError
 from inspect_compress.images import MAX_SIDE
-from inspect_compress.qarv.network import STRIDES
+from inspect_compress.qarv.strides import STRIDES
 
 MAGIC = b"QRV"
 VERSION = 1

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from inspect_compress.images import Image
 from inspect_compress.qarv.codec import lmbda_index, prepare, write_planes
 from inspect_compress.qarv.likelihood import SCALE_STEPS
-from inspect_compress.qarv.network import STRIDES
 from inspect_compress.qarv.rounding import Rounding
+from inspect_compress.qarv.strides import STRIDES
 from inspect_compress.qarv.tables import TOTAL, gaussian_tables, radius, to_frequencies
 from inspect_compress.qarv.weights import CodingNetwork
 

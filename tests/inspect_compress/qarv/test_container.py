@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from inspect_compress.errors import DamagedFileError, FormatError, UnknownVersionError
 from inspect_compress.qarv.container import FIXED_BYTES, LEAST_BYTES, Container, Level
-from inspect_compress.qarv.network import STRIDES
+from inspect_compress.qarv.strides import STRIDES
 
 words = st.binary(max_size=40).map(lambda data: data[: len(data) // 4 * 4])
 crc = st.integers(0, 2**32 - 1)

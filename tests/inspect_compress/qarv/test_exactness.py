@@ -27,7 +27,6 @@ from inspect_compress.qarv.codec import QarvCodec
 from inspect_compress.qarv.container import Container, Level
 from inspect_compress.qarv.entropy import SYMBOL_LIMIT, LevelWriter, Models
 from inspect_compress.qarv.exact import ExactNetwork, ExactPrediction
-from inspect_compress.qarv.network import STRIDES
 from inspect_compress.qarv.products import (
     NARROW,
     WIDE,
@@ -36,6 +35,7 @@ from inspect_compress.qarv.products import (
     Products,
     split,
 )
+from inspect_compress.qarv.strides import STRIDES
 from inspect_compress.qarv.threads import one_thread
 from inspect_compress.qarv.weights import FOLDER, Model, default_fingerprint, installed_model
 from tests import reference_decoder
