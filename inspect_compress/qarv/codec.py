@@ -16,10 +16,11 @@ from inspect_compress.qarv.draft import Draft
 from inspect_compress.qarv.entropy import LevelReader, Models
 from inspect_compress.qarv.expectation import expected_curves
 from inspect_compress.qarv.lmbda_map import LmbdaMap, grid, index_of, offsets_of, read_map, write_map
-from inspect_compress.qarv.network import LMBDA_STEPS, STRIDES
+from inspect_compress.qarv.network import LMBDA_STEPS
 from inspect_compress.qarv.planes import from_planes, plane_shapes
 from inspect_compress.qarv.rate_control import at_least, within_bytes
 from inspect_compress.qarv.rounding import PRICE, Rounding
+from inspect_compress.qarv.strides import STRIDES
 from inspect_compress.qarv.threads import one_thread, side_by_side
 from inspect_compress.qarv.weights import Model, default_fingerprint, installed_model
 

@@ -22,7 +22,7 @@ from inspect_compress.qarv.container import (
     Header,
     Level,
 )
-from inspect_compress.qarv.network import STRIDES
+from inspect_compress.qarv.strides import STRIDES
 
 _DEPTH_MASK = 0x0F
 _LONGEST_NUMBER = 5

@@ -13,7 +13,7 @@ from inspect_compress.errors import CutShortError, ImageError
 from inspect_compress.images import Image
 from inspect_compress.qarv.codec import QarvCodec
 from inspect_compress.qarv.container_reader import read_container
-from inspect_compress.qarv.network import STRIDES
+from inspect_compress.qarv.strides import STRIDES
 
 _PAUSE = 0.1
 """Seconds between two looks at a growing file."""

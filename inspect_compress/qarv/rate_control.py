@@ -24,10 +24,13 @@ WELL_USED = 0.97
 _AIM = 0.985
 _NEAR = 1.01
 """How far beyond the budget an expected size may lie for the true one to be looked at."""
-_FINER_ATTEMPTS = 3
-_HIGHEST_PRICE = 5 * PRICE
-_LOG_BYTES_A_DOUBLING = 0.06
-"""What a file shrinks by, about, where rounding's price doubles."""
+_FINER_STEPS = 3
+"""Steps of λ above the one that fits, which are tried with coarser rounding; in small files a symbol is a byte."""
+_FINER_ATTEMPTS = 5
+_MOST_DOUBLINGS = 3.0
+"""Of the price of rounding."""
+_SHRINKING = 0.4
+"""What they take off the logarithm of a file's size, about."""
 
 
 class Drafting(Protocol):
@@ -54,7 +57,11 @@ def within_bytes(draft: Drafting, guess: Curve, budget: int) -> Draft:
                 return best
     if best is None:
         raise ConfigError(f"a file of at most {budget} bytes is impossible: the smallest has {len(draft(0).data)}")
-    return best if search.above == len(guess) else _finer(draft, search.above, budget, best)
+    for index in range(search.above, min(search.above + _FINER_STEPS, len(guess))):
+        best = _finer(draft, index, budget, best)
+        if len(best.data) >= WELL_USED * budget:
+            break
+    return best
 
 
 def _size(draft: Draft, budget: int) -> float:
@@ -63,11 +70,15 @@ def _size(draft: Draft, budget: int) -> float:
 
 
 def _finer(draft: Drafting, index: int, budget: int, best: Draft) -> Draft:
-    """Between two steps of λ: the higher one, with residuals rounded to 0 more often, or else `best`."""
-    excess = math.log(draft(index).expected_bytes / (_AIM * budget))
-    doublings, shrinking = 0.0, _LOG_BYTES_A_DOUBLING
+    """A step of λ that is too high, with residuals rounded to 0 more often, or else `best`.
+
+    The price is found by regula falsi between one that is too low and one that is too high.
+    """
+    too_low, over = 0.0, math.log(draft(index).expected_bytes / (_AIM * budget))
+    too_high, under = _MOST_DOUBLINGS, -_SHRINKING
     for _ in range(_FINER_ATTEMPTS):
-        doublings = min(doublings + excess / shrinking, math.log2(_HIGHEST_PRICE / PRICE))
+        part = over / (over - under)
+        doublings = too_low + (too_high - too_low) * min(max(part, 0.1), 0.9)
         attempt = draft(index, PRICE * 2**doublings)
         size = _size(attempt, budget)
         if len(best.data) < size <= budget:
@@ -75,6 +86,10 @@ def _finer(draft: Drafting, index: int, budget: int, best: Draft) -> Draft:
         if WELL_USED * budget <= size <= budget:
             break
         excess = math.log(size / (_AIM * budget))
+        if excess > 0:
+            too_low, over = doublings, excess
+        else:
+            too_high, under = doublings, excess
     return best
 
 
