@@ -53,7 +53,12 @@ def decompress_jobs(source: Path, target: Path) -> list[Job]:
 def compress_file(job: Job, codec: Codec, *, quality: int, overwrite: bool) -> None:
     """Encode an image file. Raises ImageError, ConfigError or OutputError, and then has written nothing."""
     refuse_existing(job.target, overwrite=overwrite)
-    write_file(job.target, codec.encode(read_image(job.source), quality=quality), overwrite=overwrite)
+    image = read_image(job.source)
+    try:
+        data = codec.encode(image, quality=quality)
+    except ImageError as error:
+        raise ImageError(f"{job.source}: {error}") from error
+    write_file(job.target, data, overwrite=overwrite)
 
 
 def decompress_file(job: Job, *, overwrite: bool) -> None:
