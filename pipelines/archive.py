@@ -89,8 +89,8 @@ class FrameKey(NamedTuple):
 class ArchivedFrame:
     """One encoded frame as it is stored. `payload` is a whole file of the codec's format.
 
-    `pixels_sha256` is the hash of the image's bytes before compression. `psnr` is in dB, measured on the
-    decoded payload before it was stored; None where the decoded image is equal to the original.
+    `pixels_sha256` is the hash of the image's `sample_bytes` before compression. `psnr` is in dB, measured on
+    the decoded payload before it was stored; None where the decoded image is equal to the original.
     """
 
     frame_id: str

@@ -17,6 +17,7 @@ from pipelines.archive import Archive, ArchivedFrame, FrameKey
 from pipelines.config import DetectConfig, LineConfig
 from pipelines.datasets import Dataset, read_dataset, split_dataset
 from pipelines.detectors import Detector, load_detector
+from pipelines.detectors.depth import EightBitDetector
 from pipelines.detectors.threshold import calibrate_threshold
 from pipelines.frame import Frame
 from pipelines.sources import Failure, load_source
@@ -145,7 +146,7 @@ class _Totals:
     def counted(self, records: Iterable[ArchivedFrame]) -> Iterator[ArchivedFrame]:
         for record in records:
             self.source_bytes += int(record.meta.get("file_bytes", 0))
-            self.raw_bytes += record.width * record.height * record.channels
+            self.raw_bytes += record.width * record.height * record.channels * (2 if record.bit_depth > 8 else 1)
             self.stored_bytes += len(record.payload)
             if record.psnr is not None:
                 self.psnr.append(record.psnr)
@@ -175,7 +176,7 @@ def _drained(frames: Iterable[Frame]) -> list[Verdict]:
 
 def _trained(config: DetectConfig, dataset: Dataset, track: Track) -> Detector:
     """The detector, fit on the train split, its threshold fixed on the calibration split."""
-    detector = load_detector(config.detector)
+    detector = EightBitDetector(load_detector(config.detector))
     for images, labels in track([_pixels(dataset, "train", track)], "training the detector", None):
         detector.fit(images, labels, seed=SEED)
     images, labels = _pixels(dataset, "calibration", track)

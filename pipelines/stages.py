@@ -22,6 +22,7 @@ import pyarrow.compute as pc
 from inspect_compress.codecs import Codec, load_codec
 from inspect_compress.errors import ArchiveError, InspectCompressError
 from inspect_compress.fidelity import psnr
+from inspect_compress.images import bit_depth, sample_bytes
 from pipelines.archive import Archive, ArchivedFrame, FrameKey, commit_batches
 from pipelines.detectors import Detector
 from pipelines.frame import Frame
@@ -125,7 +126,8 @@ def encode(frame: Frame, codec: Codec, *, quality: int) -> ArchivedFrame:
         height=height,
         channels=1 if frame.pixels.ndim == 2 else frame.pixels.shape[2],
         payload=payload,
-        pixels_sha256=hashlib.sha256(frame.pixels.tobytes()).hexdigest(),
+        bit_depth=bit_depth(frame.pixels),
+        pixels_sha256=hashlib.sha256(sample_bytes(frame.pixels)).hexdigest(),
         psnr=psnr(frame.pixels, codec.decode(payload)),
         line=frame.line,
         station=frame.station,
@@ -150,6 +152,10 @@ def _decoded(record: ArchivedFrame, codec: Codec) -> Frame:
     shape = (record.height, record.width) + ((record.channels,) if record.channels > 1 else ())
     if pixels.shape != shape:
         raise ArchiveError(f"frame {record.frame_id}: decodes to {pixels.shape}; the archive says {shape}")
+    if (bit_depth(pixels) > 8) != (record.bit_depth > 8):
+        raise ArchiveError(
+            f"frame {record.frame_id}: decodes to {pixels.dtype} samples; the archive says {record.bit_depth} bits"
+        )
     return Frame(
         pixels=pixels,
         frame_id=record.frame_id,

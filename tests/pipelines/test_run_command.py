@@ -1,5 +1,6 @@
 """`inspect-compress run`, as a user runs it: real files, real processes."""
 
+import hashlib
 import json
 import os
 import signal
@@ -12,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from inspect_compress.codecs import load_codec
 from inspect_compress.images import write_png
 from pipelines.archive import Archive
 
@@ -26,11 +28,11 @@ def surface(number: int, *, defective: bool = False) -> np.ndarray:
     return image
 
 
-def line(folder: Path, *, codec: str = "jpeg", detect: str = "", archive: str = "archive") -> Path:
+def line(folder: Path, *, codec: str = "jpeg", quality: int = 80, detect: str = "", archive: str = "archive") -> Path:
     config = folder / "line.toml"
     config.write_text(
         '[source]\nkind = "folder"\npath = "frames"\nline = "L1"\n'
-        f'[compress]\ncodec = "{codec}"\nquality = 80\n[archive]\nuri = "{archive}"\n{detect}'
+        f'[compress]\ncodec = "{codec}"\nquality = {quality}\n[archive]\nuri = "{archive}"\n{detect}'
     )
     return config
 
@@ -102,6 +104,35 @@ def test_an_unreadable_frame_is_listed_and_the_rest_is_stored(tmp_path: Path) ->
     assert result["frames"] == {"captured": 2, "stored": 2, "already_stored": 0, "failed": 1}
     assert result["failures"][0]["image"] == "broken.png"
     assert "broken.png" in result["failures"][0]["reason"]
+
+
+@pytest.mark.parametrize(("codec", "quality"), [("png", 60), ("jxl", 100)])
+def test_12_bits_go_through_the_whole_chain_and_nothing_is_lost(tmp_path: Path, codec: str, quality: int) -> None:
+    deep = {f"{n:03}.png": surface(n, defective=n == 1).astype(np.uint16) * 16 + n for n in range(3)}
+    for name, image in deep.items():
+        write_png(tmp_path / "frames" / name, image)
+    rows = ["image,defect"]
+    for number in range(80):
+        defective = number >= 60
+        image = surface(100 + number, defective=defective).astype(np.uint16) * 16
+        write_png(tmp_path / "labelled" / f"{number}.png", image)
+        rows.append(f"{number}.png,{'scratch' if defective else ''}")
+    (tmp_path / "labelled" / "labels.csv").write_text("\n".join(rows))
+    detect = '[detect]\ndetector = "anomaly"\ntrain = "labelled"\n'
+
+    result = run_json(line(tmp_path, codec=codec, quality=quality, detect=detect))
+
+    assert result["frames"]["stored"] == 3
+    assert result["bytes"]["raw"] == 3 * 48 * 64 * 2
+    assert result["mean_psnr"] is None
+    assert [verdict["defective"] for verdict in result["detections"]][1]
+    records = {record.meta["path"]: record for record in Archive(tmp_path / "archive").frames()}
+    assert records.keys() == deep.keys()
+    for name, image in deep.items():
+        record = records[name]
+        np.testing.assert_array_equal(load_codec(codec).decode(record.payload), image)
+        assert (record.bit_depth, record.channels, record.psnr) == (12, 1, None)
+        assert record.pixels_sha256 == hashlib.sha256(image.astype("<u2").tobytes()).hexdigest()
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="kills by a POSIX signal")

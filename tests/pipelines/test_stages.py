@@ -103,10 +103,11 @@ def test_damaged_missing_and_foreign_records_are_reported_each(tmp_path: Path) -
     records = list(compress(frames(3), load_codec("png"), quality=60))
     cut = replace(records[1], payload=records[1].payload[:20])
     foreign = replace(records[2], codec="codec-of-tomorrow")
-    archive.append([records[0], cut, foreign])
+    deeper = replace(records[0], frame_id="deeper", bit_depth=12)
+    archive.append([records[0], cut, foreign, deeper])
     failures: list[Failure] = []
 
-    keys = [records[0].key, cut.key, foreign.key, records[0].key._replace(frame_id="gone")]
+    keys = [records[0].key, cut.key, foreign.key, deeper.key, records[0].key._replace(frame_id="gone")]
     back = read_back(keys, archive, on_failure=failures.append)
     decoded = list(decode(back, on_failure=failures.append))
 
@@ -115,6 +116,7 @@ def test_damaged_missing_and_foreign_records_are_reported_each(tmp_path: Path) -
     assert isinstance(errors["0001"], DamagedFileError)
     assert isinstance(errors["0002"], ConfigError)
     assert "gone" in str(errors["gone"])
+    assert "decodes to uint8 samples; the archive says 12 bits" in str(errors["deeper"])
 
 
 def test_a_failure_that_nobody_takes_care_of_is_raised() -> None:
