@@ -58,6 +58,8 @@ def _text(result: "LineResult") -> str:
         f"fidelity    {_fidelity(result)}",
         f"archive     {result.archive}",
     ]
+    if len(result.rules) > 1:
+        lines.append("rules       " + ", ".join(f"{count} {rule}" for rule, count in result.rules.items()))
     if result.threshold is not None:
         defective = [verdict for verdict in result.verdicts if verdict.defective]
         lines.append(
@@ -65,6 +67,9 @@ def _text(result: "LineResult") -> str:
             f"(score at or above {result.threshold:.4g})"
         )
         lines += [f"  {verdict.score:10.4g}  {verdict.image}" for verdict in defective]
+    if result.fallbacks:
+        lines.append("fell back")
+        lines += [f"  {f.image}: stored by {f.codec} at quality {f.quality}; {f.reason}" for f in result.fallbacks]
     if result.failures:
         lines.append("failed")
         lines += [f"  {failure.image}: {failure.error}" for failure in result.failures]
