@@ -18,11 +18,12 @@ def run(
 ) -> None:
     """Run the chain once: capture, compress, store, read back, decode, detect.
 
-    Takes each image of a folder, compresses it, commits it to the archive, reads it back from there, decodes
-    it and lets the detector judge it. Running it again stores nothing twice, so a run that was cut off is
-    completed by running it again.
+    Takes each image of a folder, compresses it, decodes the file and compares it, commits it to the archive, reads
+    it back from there, decodes it and lets the detector judge it. Running it again stores nothing twice, so a run
+    that was cut off is completed by running it again.
 
-    The smallest **line.toml** (paths are relative to the file; `examples/line.toml` explains every key):
+    The smallest **line.toml** (paths are relative to the file; `examples/line.toml` and `examples/policy.toml`
+    explain the keys):
 
         [source]
         kind = "folder"
