@@ -22,7 +22,7 @@ from inspect_compress.bd import BdRate, bd_rate
 from inspect_compress.codecs import Codec, load_codec
 from inspect_compress.errors import ConfigError, InspectCompressError
 from inspect_compress.fidelity import ms_ssim, psnr
-from inspect_compress.images import Image, read_image
+from inspect_compress.images import Image, read_8_bit_image
 
 DEFAULT_LADDER = (20, 30, 40, 50, 60, 70, 80, 90)
 LADDERS: Mapping[str, tuple[int, ...]] = {
@@ -166,7 +166,7 @@ def _child(sender: Connection, codec: str, qualities: Sequence[int], paths: Sequ
 def _measure(
     name: str, qualities: Sequence[int], paths: Sequence[Path], step: Callable[[], None]
 ) -> tuple[list[Row], Memory]:
-    image = read_image(_largest(paths))
+    image = read_8_bit_image(_largest(paths))
     before = _peak_mb()
     codec = load_codec(name)
     codec.decode(codec.encode(image, quality=max(qualities)))
@@ -174,7 +174,7 @@ def _measure(
     added = None if before is None or after is None else after - before
     tallies = {quality: _Tally() for quality in qualities}
     for path in paths:
-        image = read_image(path)
+        image = read_8_bit_image(path)
         for quality, tally in tallies.items():
             tally.add(codec, image, quality, str(path))
             step()

@@ -4,14 +4,22 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from os import cpu_count
 from pathlib import Path
 
 from inspect_compress.codecs import Codec, ScalableCodec, codec_names, load_codec
 from inspect_compress.demand import Demand
-from inspect_compress.errors import ConfigError, CutShortError, FormatError, ImageError, InspectCompressError
+from inspect_compress.errors import (
+    ConfigError,
+    CutShortError,
+    FormatError,
+    ImageError,
+    InspectCompressError,
+    VerificationError,
+)
 from inspect_compress.files import refuse_existing, write_file
+from inspect_compress.guard import BEST, Floor, Guarded, encode_guarded
 from inspect_compress.images import Image, list_images, read_image, write_png
 
 
@@ -25,12 +33,24 @@ class Job:
 
 @dataclass(frozen=True)
 class Result:
-    """What became of a job: bytes read and written, or the reason why it failed (and nothing was written)."""
+    """What became of a job: bytes read and written, or the reason why it failed (and nothing was written).
+
+    `note` is what is to be known of one that ended otherwise than was asked for.
+    """
 
     job: Job
     bytes_in: int = 0
     bytes_out: int = 0
     error: str = ""
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Written:
+    """The file that a job wrote, and what is to be known of it; nothing as a rule."""
+
+    path: Path
+    note: str = ""
 
 
 def compress_jobs(source: Path, target: Path, codec: Codec) -> list[Job]:
@@ -51,19 +71,31 @@ def decompress_jobs(source: Path, target: Path) -> list[Job]:
     return _mirrored(found, source, target, ".png")
 
 
-def compress_file(job: Job, codec: Codec, demand_for: Callable[[Path], Demand], *, overwrite: bool) -> None:
+def compress_file(
+    job: Job, codec: Codec, demand_for: Callable[[Path], Demand], *, verify: bool = False, overwrite: bool
+) -> Written:
     """Encode an image file as `demand_for` its path says.
 
-    Raises ImageError, ConfigError or OutputError, and then has written nothing.
+    With `verify` the file is decoded and checked first (see `guard`); what fails is written as PNG beside the target.
+    Raises ImageError, ConfigError, VerificationError or OutputError, and then has written nothing.
     """
     refuse_existing(job.target, overwrite=overwrite)
     image = read_image(job.source)
     try:
-        data = _encode(image, codec, demand_for(job.source))
-    except ConfigError as error:
+        demand = demand_for(job.source)
+        if not verify:
+            write_file(job.target, _encode(image, codec, demand), overwrite=overwrite)
+            return Written(job.target)
+        guarded = _encode_guarded(image, codec, demand)
+    except (ConfigError, ImageError, VerificationError) as error:
         error.args = (f"{job.source}: {error}",)
         raise
-    write_file(job.target, data, overwrite=overwrite)
+    target = job.target if guarded.codec is codec else job.target.with_suffix(guarded.codec.suffix)
+    write_file(target, guarded.data, overwrite=overwrite)
+    if not guarded.attempts:
+        return Written(target)
+    kept = f"kept as {guarded.codec.codec_id} of quality {guarded.quality}"
+    return Written(target, f"{target}: {kept}: {'; '.join(map(str, guarded.attempts))}")
 
 
 def priority_masks(source: Path, masks: Path) -> Callable[[Path], Image]:
@@ -87,14 +119,28 @@ def priority_masks(source: Path, masks: Path) -> Callable[[Path], Image]:
 
 
 def _encode(image: Image, codec: Codec, demand: Demand) -> bytes:
+    if demand.quality is not None:
+        return codec.encode(image, quality=demand.quality)
+    return _scalable(codec).draft(image, demand).data
+
+
+def _scalable(codec: Codec) -> ScalableCodec:
     if isinstance(codec, ScalableCodec):
-        return codec.draft(image, demand).data
-    if demand.quality is None:
-        raise ConfigError(f"codec {codec.codec_id} takes a quality only; use the codec qarv")
-    return codec.encode(image, quality=demand.quality)
+        return codec
+    raise ConfigError(f"codec {codec.codec_id} takes a quality only; use the codec qarv")
 
 
-def decompress_file(job: Job, *, overwrite: bool, levels: int | None = None) -> None:
+def _encode_guarded(image: Image, codec: Codec, demand: Demand) -> Guarded:
+    """A quality may climb; a file that any other demand led to is kept, or else the lossless one."""
+    check = partial(encode_guarded, codec, image, lossless=load_codec("png"))
+    if demand.quality is not None:
+        return check(quality=demand.quality)
+    draft = _scalable(codec).draft(image, demand)
+    floor = Floor(demand.min_psnr, demand.min_ms_ssim)
+    return check(quality=BEST, floor=floor, encode=lambda quality: draft)
+
+
+def decompress_file(job: Job, *, overwrite: bool, levels: int | None = None) -> Written:
     """Decode a compressed file to a PNG; its suffix tells the codec. With `levels` a preview of a `.qarv` file.
 
     Raises FormatError, ImageError, ConfigError or OutputError, and then has written nothing.
@@ -103,6 +149,7 @@ def decompress_file(job: Job, *, overwrite: bool, levels: int | None = None) -> 
         raise ConfigError(f"{job.target}: decoded images are written as PNG; end the name in .png")
     refuse_existing(job.target, overwrite=overwrite)
     write_png(job.target, _decode(job.source, levels), overwrite=overwrite)
+    return Written(job.target)
 
 
 def write_previews(file: Path, target: Path, *, wait: float, overwrite: bool) -> Iterator[str]:
@@ -128,15 +175,15 @@ def write_previews(file: Path, target: Path, *, wait: float, overwrite: bool) ->
         raise
 
 
-def run_jobs(jobs: Sequence[Job], convert: Callable[[Job], None]) -> Iterator[Result]:
+def run_jobs(jobs: Sequence[Job], convert: Callable[[Job], Written]) -> Iterator[Result]:
     """Convert on all cores; yields a result for each job as it ends."""
 
     def attempt(job: Job) -> Result:
         try:
-            convert(job)
+            written = convert(job)
         except InspectCompressError as error:
             return Result(job, error=str(error))
-        return Result(job, job.source.stat().st_size, job.target.stat().st_size)
+        return Result(job, job.source.stat().st_size, written.path.stat().st_size, note=written.note)
 
     with ThreadPoolExecutor(cpu_count() or 1) as pool:
         for future in as_completed([pool.submit(attempt, job) for job in jobs]):

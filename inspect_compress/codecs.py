@@ -3,6 +3,7 @@
 Codecs are entry points of the group `inspect_compress.codecs`, so any installed package can add one.
 """
 
+import math
 from operator import index
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
@@ -21,6 +22,8 @@ class Codec(Protocol):
 
     `decode(encode(image, quality=q))` has the shape and dtype of `image`. The bytes are a whole file of
     the codec's format: what is written to disk, counted as bpp and stored in the archive.
+
+    A codec that is lossless says from which quality on, in an attribute `lossless_from`; see `is_lossless`.
     """
 
     codec_id: str
@@ -31,7 +34,10 @@ class Codec(Protocol):
     """Fingerprint of the weights (16 hex digits); empty for codecs without any."""
 
     def encode(self, image: Image, *, quality: int) -> bytes:
-        """Compress a `uint8` image, `(H, W)` or `(H, W, 3)`; `quality` 1 to 100, higher is better."""
+        """Compress a `uint8` image, `(H, W)` or `(H, W, 3)`; `quality` 1 to 100, higher is better.
+
+        A codec may take `uint16` mono, `(H, W)`, as well; where it does not, it raises ImageError.
+        """
         ...
 
     def decode(self, data: bytes) -> Image:
@@ -58,6 +64,11 @@ class ScalableCodec(Codec, Protocol):
         ...
 
     def decode(self, data: bytes, *, levels: int | None = None) -> Image: ...
+
+
+def is_lossless(codec: Codec, quality: int) -> bool:
+    """Whether a codec says that it returns the image itself at this quality."""
+    return quality >= getattr(codec, "lossless_from", math.inf)
 
 
 def load_codec(name: str) -> Codec:

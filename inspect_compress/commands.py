@@ -8,7 +8,7 @@ import typer
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from inspect_compress.batch import Job
+    from inspect_compress.batch import Job, Written
 
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace outputs that exist.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of a table.")]
@@ -37,6 +37,14 @@ def compress(
     background_quality: Annotated[int, typer.Option(help="Quality outside the regions.")] = 30,
     priority_quality: Annotated[int, typer.Option(help="Quality inside the regions.")] = 80,
     codec: Annotated[str, typer.Option(help="qarv, jpeg, jpeg2000, webp, avif, jxl or png.")] = "qarv",
+    verify: Annotated[
+        bool,
+        typer.Option(
+            "--verify",
+            help="Decode each file before it is written, and compare; what fails is tried at higher quality, and "
+            "in the end written as lossless PNG.",
+        ),
+    ] = False,
     overwrite: Overwrite = False,
 ) -> None:
     """Compress an image, or every image of a folder.
@@ -64,7 +72,7 @@ def compress(
         return Demand(quality, bpp, max_bytes, min_psnr, min_ms_ssim, region)
 
     coder = load_codec(codec)
-    convert = partial(compress_file, codec=coder, demand_for=demand_for, overwrite=overwrite)
+    convert = partial(compress_file, codec=coder, demand_for=demand_for, verify=verify, overwrite=overwrite)
     _convert(compress_jobs(source, target, coder), convert, "compressing")
 
 
@@ -195,7 +203,7 @@ def export(
     typer.echo(f"weights: {named}")
 
 
-def _convert(jobs: "Sequence[Job]", convert: "Callable[[Job], None]", verb: str) -> None:
+def _convert(jobs: "Sequence[Job]", convert: "Callable[[Job], Written]", verb: str) -> None:
     """Run the jobs with a progress bar, print the sums, list the failures, and exit with 1 if there were any."""
     from inspect_compress.batch import run_jobs
     from inspect_compress.progress import progress
@@ -205,6 +213,8 @@ def _convert(jobs: "Sequence[Job]", convert: "Callable[[Job], None]", verb: str)
     failed = sorted(result.error for result in results if result.error)
     bytes_in, bytes_out = (sum(getattr(r, name) for r in results) for name in ("bytes_in", "bytes_out"))
     typer.echo(f"{len(results) - len(failed)} of {len(results)} done: {bytes_in:,} bytes in, {bytes_out:,} bytes out")
+    for note in sorted(result.note for result in results if result.note):
+        typer.echo(f"note: {note}", err=True)
     for reason in failed:
         typer.echo(f"error: {reason}", err=True)
     if failed:

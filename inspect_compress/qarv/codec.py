@@ -60,8 +60,9 @@ class QarvCodec:
     ) -> bytes:
         """Compress a `uint8` image, `(H, W)` or `(H, W, 3)`, sides 1 to 8192, as one `Demand` says.
 
-        Of a size at least 97 % is used, unless the best file needs less. Of the files with a fidelity, it is the one
-        of the lowest λ. Raises ImageError, and ConfigError where a demand is wrong or impossible.
+        Of a size at least 97 % are used, or all but 8 bytes, unless the best file needs less. Of the files with a
+        fidelity, it is the one of the lowest λ. Raises ImageError, and ConfigError where a demand is wrong or
+        impossible.
         """
         return self.draft(image, Demand(quality, bpp, max_bytes, min_psnr, min_ms_ssim, priority)).data
 

@@ -12,13 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.fft import dctn
 
-from inspect_compress.fidelity import PEAK
 from inspect_compress.images import Image
 from inspect_compress.qarv.network import DISTORTION_WEIGHT
 
 Curve = NDArray[np.float64]
 """One value for each index of λ."""
 
+_PEAK = 255.0
 _BLOCK = 16
 _MOST_BLOCKS = 4096
 _BINS = 300
@@ -28,12 +28,12 @@ _LEAST_POWER = 1e-4
 def expected_curves(image: Image, lmbdas: Sequence[float]) -> tuple[Curve, Curve]:
     """The natural logarithm of the file's bytes, and PSNR in dB, at each λ."""
     power, share = _power_histogram(image)
-    level = PEAK**2 / (2 * DISTORTION_WEIGHT * np.array(lmbdas))[:, None]
+    level = _PEAK**2 / (2 * DISTORTION_WEIGHT * np.array(lmbdas))[:, None]
     bits = (0.5 * np.log2(1 + power / level)) @ share
     error = np.minimum(power, level) @ share
     pixels = image.shape[0] * image.shape[1]
     log_bytes = np.log(pixels / 8) + 0.27 + 1.33 * np.log(bits)
-    decibels = 10 * np.log10(PEAK**2 / error) - np.linspace(0.9, 3.1, len(lmbdas))
+    decibels = 10 * np.log10(_PEAK**2 / error) - np.linspace(0.9, 3.1, len(lmbdas))
     return log_bytes, decibels
 
 

@@ -18,8 +18,10 @@ from inspect_compress.qarv.expectation import Curve
 from inspect_compress.qarv.rounding import PRICE
 from inspect_compress.qarv.search import Search
 
-WELL_USED = 0.97
+_WELL_USED = 0.97
 """The part of a budget from which a file is taken as it is."""
+_FEW = 8
+"""Bytes that a file may fall short by in any case: of a tiny one, a symbol is a byte."""
 
 _AIM = 0.985
 _NEAR = 1.01
@@ -40,7 +42,7 @@ class Drafting(Protocol):
 
 
 def within_bytes(draft: Drafting, guess: Curve, budget: int) -> Draft:
-    """The draft of the highest λ whose file has at most `budget` bytes, or one that uses WELL_USED of them.
+    """The draft of the highest λ whose file has at most `budget` bytes, or one that uses them well.
 
     Raises ConfigError where the smallest file has more.
     """
@@ -53,15 +55,20 @@ def within_bytes(draft: Drafting, guess: Curve, budget: int) -> Draft:
         search.add(index, math.log(size))
         if size <= budget and (best is None or len(best.data) < size):
             best = attempt
-            if size >= WELL_USED * budget:
+            if uses(budget, size):
                 return best
     if best is None:
         raise ConfigError(f"a file of at most {budget} bytes is impossible: the smallest has {len(draft(0).data)}")
     for index in range(search.above, min(search.above + _FINER_STEPS, len(guess))):
         best = _finer(draft, index, budget, best)
-        if len(best.data) >= WELL_USED * budget:
+        if uses(budget, len(best.data)):
             break
     return best
+
+
+def uses(budget: int, size: float) -> bool:
+    """Whether a file of `size` bytes is within the budget and uses 97 % of it, or all but 8 bytes."""
+    return min(_WELL_USED * budget, budget - _FEW) <= size <= budget
 
 
 def _size(draft: Draft, budget: int) -> float:
@@ -83,7 +90,7 @@ def _finer(draft: Drafting, index: int, budget: int, best: Draft) -> Draft:
         size = _size(attempt, budget)
         if len(best.data) < size <= budget:
             best = attempt
-        if WELL_USED * budget <= size <= budget:
+        if uses(budget, size):
             break
         excess = math.log(size / (_AIM * budget))
         if excess > 0:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inspect_compress.errors import DatasetError
-from inspect_compress.images import Image, list_images, read_image
+from inspect_compress.images import Image, list_images, read_8_bit_image
 from inspect_compress.qarv.network import MARGIN
 from inspect_compress.qarv.planes import to_planes
 from inspect_compress.training.config import SourceConfig
@@ -50,9 +50,9 @@ def load_sources(configs: Sequence[SourceConfig], held_out: int) -> tuple[list[S
         files = image_files(config)
         if number == 0:
             chosen = set(files[:: max(1, len(files) // held_out)][:held_out])
-            validation = [read_image(file) for file in sorted(chosen)]
+            validation = [read_8_bit_image(file) for file in sorted(chosen)]
             files = [file for file in files if file not in chosen]
-        sources.append(Source([read_image(file) for file in files], config.weight))
+        sources.append(Source([read_8_bit_image(file) for file in files], config.weight))
     return sources, validation
 
 

@@ -97,7 +97,7 @@ def test_an_output_that_exists_stays_as_it_is(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "image", "reason"),
     [
-        ("deep.png", PillowImage.fromarray(np.zeros((9, 9), np.uint16)), "16 bits"),
+        ("deep.png", PillowImage.fromarray(np.full((9, 9), 4000, np.uint16)), "12 bits per sample"),
         ("palette.png", PillowImage.fromarray(plate()).convert("P"), "palette"),
         ("ink.jpg", PillowImage.fromarray(plate()).convert("CMYK"), "CMYK"),
         ("glass.png", PillowImage.fromarray(plate()).convert("RGBA"), "alpha"),
@@ -109,6 +109,15 @@ def test_unsupported_images_are_refused_by_name(
     image.save(tmp_path / name)
     refused(call("compress", name, "out.qarv", cwd=tmp_path), name, reason)
     assert not (tmp_path / "out.qarv").exists()
+
+
+@pytest.mark.parametrize(("codec", "packed"), [("png", "packed.png"), ("jxl", "packed.jxl")])
+def test_16_bits_there_and_back(tmp_path: Path, codec: str, packed: str) -> None:
+    deep = plate().astype(np.uint16) * 257
+    write_png(tmp_path / "part.png", deep)
+    call("compress", "part.png", packed, "--codec", codec, "--quality", "100", cwd=tmp_path)
+    assert call("decompress", packed, "back.png", cwd=tmp_path).returncode == 0
+    np.testing.assert_array_equal(read_image(tmp_path / "back.png"), deep)
 
 
 def test_what_is_not_there_or_not_known_is_named(tmp_path: Path) -> None:
@@ -273,3 +282,21 @@ def test_a_growing_file_is_shown_level_by_level(tmp_path: Path) -> None:
 
 def levels_of(folder: Path) -> list[dict[str, int]]:
     return json.loads(call("info", "part.qarv", "--json", cwd=folder).stdout)["levels"]
+
+
+def test_verified_files_are_as_without_and_what_fails_is_kept_lossless(tmp_path: Path) -> None:
+    write_png(tmp_path / "part.png", plate())
+    for name, options in (("quality", ("--quality", "70")), ("budget", ("--max-bytes", "600"))):
+        for verify in ((), ("--verify",)):
+            target = f"{name}{len(verify)}.qarv"
+            assert call("compress", "part.png", target, *options, *verify, cwd=tmp_path).returncode == 0
+        assert (tmp_path / f"{name}0.qarv").read_bytes() == (tmp_path / f"{name}1.qarv").read_bytes()
+    deep = plate().astype(np.uint16) * 16
+    write_png(tmp_path / "deep.png", deep)
+    refused(call("compress", "deep.png", "deep.qarv", cwd=tmp_path), "deep.png", "12 bits")
+    (tmp_path / "kept").mkdir()
+    kept = call("compress", "deep.png", "kept/deep.qarv", "--verify", cwd=tmp_path)
+    assert kept.returncode == 0
+    assert "kept as png" in kept.stderr
+    assert [path.name for path in (tmp_path / "kept").iterdir()] == ["deep.png"]
+    np.testing.assert_array_equal(read_image(tmp_path / "kept" / "deep.png"), deep)
