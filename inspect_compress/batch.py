@@ -98,26 +98,6 @@ def compress_file(
     return Written(target, f"{target}: {kept}: {'; '.join(map(str, guarded.attempts))}")
 
 
-def priority_masks(source: Path, masks: Path) -> Callable[[Path], Image]:
-    """What gives a frame's mask, uint8 `(H, W)`, by the frame's path: `masks` is an image, or a folder of them.
-
-    In a folder a mask lies where its frame lies below `source`, under the frame's name but for the suffix.
-    Raises ImageError and ConfigError, then or when it is called.
-    """
-    if not masks.is_dir():
-        mask = read_image(masks)
-        return lambda frame: mask
-    by_name = {path.relative_to(masks).with_suffix(""): path for path in list_images(masks)}
-
-    def mask_of(frame: Path) -> Image:
-        name = Path(frame.name) if frame == source else frame.relative_to(source)
-        if name.with_suffix("") not in by_name:
-            raise ConfigError(f"{masks}: holds no mask {name.with_suffix('.png')}")
-        return read_image(by_name[name.with_suffix("")])
-
-    return mask_of
-
-
 def _encode(image: Image, codec: Codec, demand: Demand) -> bytes:
     if demand.quality is not None:
         return codec.encode(image, quality=demand.quality)

@@ -34,6 +34,13 @@ def compress(
             "a folder of frames one for all, or a folder with one of each frame's name.",
         ),
     ] = None,
+    priority_from: Annotated[
+        str | None,
+        typer.Option(metavar="DETECTOR", help="Regions where this detector finds a frame strange, such as anomaly."),
+    ] = None,
+    good_frames: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="Good frames that the detector of --priority-from learns.")
+    ] = None,
     background_quality: Annotated[int, typer.Option(help="Quality outside the regions.")] = 30,
     priority_quality: Annotated[int, typer.Option(help="Quality inside the regions.")] = 80,
     codec: Annotated[str, typer.Option(help="qarv, jpeg, jpeg2000, webp, avif, jxl or png.")] = "qarv",
@@ -52,24 +59,29 @@ def compress(
     Examples: `inspect-compress compress part.png part.qarv --quality 70`,
     `inspect-compress compress frames/ archive/ --codec jxl`,
     `inspect-compress compress part.png part.qarv --max-bytes 20000`,
-    `inspect-compress compress part.png part.qarv --priority mask.png --priority-quality 90`.
+    `inspect-compress compress part.png part.qarv --priority mask.png --priority-quality 90`,
+    `inspect-compress compress frames/ archive/ --priority-from anomaly --good-frames good/`.
     Ask for one of quality, bpp, max-bytes, min-psnr and min-ms-ssim, or for priority; all but quality need the codec
-    qarv. Priority with a size keeps the difference between its two qualities, and moves both to what fits.
+    qarv. Priority with a size keeps the difference between its two qualities, and moves both to what fits. A frame
+    in which the detector finds nothing strange is of background quality.
     In a folder every image is tried; what failed is listed at the end, and the exit status is then 1.
     """
     from functools import partial
 
-    from inspect_compress.batch import compress_file, compress_jobs, priority_masks
+    from inspect_compress.batch import compress_file, compress_jobs
     from inspect_compress.codecs import load_codec
     from inspect_compress.demand import Demand, Priority
+    from inspect_compress.priority import mask_source
 
-    if quality is None and bpp is max_bytes is min_psnr is min_ms_ssim is priority is None:
-        quality = 60
-    mask_of = priority_masks(source, priority) if priority else None
+    mask_of = mask_source(source, priority, priority_from, good_frames)
+    alike = quality is bpp is max_bytes is min_psnr is min_ms_ssim is None
 
     def demand_for(path: Path) -> Demand:
-        region = Priority(mask_of(path), background_quality, priority_quality) if mask_of else None
-        return Demand(quality, bpp, max_bytes, min_psnr, min_ms_ssim, region)
+        mask = mask_of(path)
+        region = None if mask is None else Priority(mask, background_quality, priority_quality)
+        default = background_quality if priority_from else 60
+        wished = default if alike and region is None else quality
+        return Demand(wished, bpp, max_bytes, min_psnr, min_ms_ssim, region)
 
     coder = load_codec(codec)
     convert = partial(compress_file, codec=coder, demand_for=demand_for, verify=verify, overwrite=overwrite)

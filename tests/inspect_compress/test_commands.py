@@ -300,3 +300,28 @@ def test_verified_files_are_as_without_and_what_fails_is_kept_lossless(tmp_path:
     assert "kept as png" in kept.stderr
     assert [path.name for path in (tmp_path / "kept").iterdir()] == ["deep.png"]
     np.testing.assert_array_equal(read_image(tmp_path / "kept" / "deep.png"), deep)
+
+
+def spotted(seed: int) -> Image:
+    """A plate with a bright spot at rows 96 to 112, columns 32 to 48."""
+    frame = plate(160, 160, seed).astype(int)
+    frame[96:112, 32:48] += 70
+    return frame.clip(0, 255).astype(np.uint8)
+
+
+def test_a_detector_decides_where_priority_is(tmp_path: Path) -> None:
+    for name in ("good", "frames"):
+        (tmp_path / name).mkdir()
+    for seed in range(15):
+        write_png(tmp_path / "good" / f"{seed}.png", plate(160, 160, seed))
+    write_png(tmp_path / "frames" / "spot.png", spotted(20))
+    options = ("--priority-from", "anomaly", "--good-frames", "good", "--background-quality", "20")
+    result = call("compress", "frames", "packed", *options, cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    call("decompress", "packed/spot.qarv", "back.png", cwd=tmp_path)
+    back = read_image(tmp_path / "back.png")
+    spot, far = np.s_[96:112, 32:48], np.s_[:48, 96:]
+    assert psnr(spotted(20)[spot], back[spot]) > psnr(spotted(20)[far], back[far]) + 5
+    options = ("--priority-from", "classifier", "--good-frames", "good")
+    refused(call("compress", "frames", "o", *options, cwd=tmp_path), "heatmap")
+    refused(call("compress", "frames", "o", "--priority-from", "anomaly", cwd=tmp_path), "--good-frames")
