@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from PIL import Image as PillowImage
 
@@ -35,6 +35,7 @@ LADDERS: Mapping[str, tuple[int, ...]] = {
 }
 """Qualities per codec that spread over 36 to 50 dB on solar cells (ELPV); `DEFAULT_LADDER` for all others."""
 
+Item = TypeVar("Item")
 Step = Callable[[str], None]
 """Called with the codec's name whenever one image has been measured at one quality."""
 
@@ -121,7 +122,7 @@ def ladder_of(codec: str) -> tuple[int, ...]:
     return LADDERS.get(codec, DEFAULT_LADDER)
 
 
-def evenly_spaced(paths: Sequence[Path], limit: int | None) -> list[Path]:
+def evenly_spaced(paths: Sequence[Item], limit: int | None) -> list[Item]:
     """At most `limit` of `paths`, spread evenly over the whole list; all where `limit` is None."""
     if limit is None or limit >= len(paths):
         return list(paths)
