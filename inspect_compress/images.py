@@ -9,6 +9,7 @@ import io
 import re
 from pathlib import Path
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image as PillowImage
@@ -141,6 +142,12 @@ def bit_depth(image: Image) -> int:
 def sample_bytes(image: Image) -> bytes:
     """The samples as bytes, row by row, RGB interleaved, 16-bit ones little-endian: what is hashed."""
     return image.astype(image.dtype.newbyteorder("<"), copy=False).tobytes()
+
+
+def halved(image: Image) -> Image:
+    """Half the height and width of a `uint8` image, at least 1: each sample is the mean of 2×2."""
+    size = (max(1, image.shape[1] // 2), max(1, image.shape[0] // 2))
+    return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
 
 
 def list_images(folder: Path) -> list[Path]:

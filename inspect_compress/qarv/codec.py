@@ -14,7 +14,7 @@ from inspect_compress.qarv.container import Container, Header, Level
 from inspect_compress.qarv.container_reader import read_container
 from inspect_compress.qarv.draft import Draft
 from inspect_compress.qarv.entropy import LevelReader, Models
-from inspect_compress.qarv.expectation import expected_curves
+from inspect_compress.qarv.expectation import expect
 from inspect_compress.qarv.lmbda_map import LmbdaMap, grid, index_of, offsets_of, read_map, write_map
 from inspect_compress.qarv.network import LMBDA_STEPS
 from inspect_compress.qarv.planes import from_planes, plane_shapes
@@ -89,12 +89,12 @@ class QarvCodec:
         def at(index: int, price: float = PRICE) -> Draft:
             return self._draft(image, np.clip(index + offsets, 0, LMBDA_STEPS - 1), price)
 
-        log_bytes, decibels = expected_curves(image, self._model.network.shape.lmbdas())
+        expectation = expect(image, self._model.network.shape.lmbdas())
         budget = demand.budget(image)
         if budget is not None:
-            return within_bytes(at, log_bytes, budget)
+            return within_bytes(at, expectation.log_bytes, budget)
         if demand.min_psnr or demand.min_ms_ssim:
-            return at_least(at, decibels, demand, image)
+            return at_least(at, expectation, demand, image)
         assert demand.priority
         return at(index_of(demand.priority.background_quality))
 

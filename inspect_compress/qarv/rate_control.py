@@ -14,7 +14,7 @@ from inspect_compress.errors import ConfigError
 from inspect_compress.fidelity import ms_ssim, psnr
 from inspect_compress.images import Image
 from inspect_compress.qarv.draft import Draft
-from inspect_compress.qarv.expectation import Curve
+from inspect_compress.qarv.expectation import Curve, Expectation
 from inspect_compress.qarv.rounding import PRICE
 from inspect_compress.qarv.search import Search
 
@@ -100,13 +100,14 @@ def _finer(draft: Drafting, index: int, budget: int, best: Draft) -> Draft:
     return best
 
 
-def at_least(draft: Drafting, guess: Curve, demand: Demand, image: Image) -> Draft:
+def at_least(draft: Drafting, expectation: Expectation, demand: Demand, image: Image) -> Draft:
     """The draft of the lowest λ whose picture is as near to the image as was demanded.
 
     Raises ConfigError where the highest λ is not near enough.
     """
     name, floor, measure = _fidelity(demand)
-    search = Search(guess if demand.min_psnr else 1.1 * guess - 24, _decibels(name, floor))
+    guess = expectation.psnr if demand.min_psnr is not None else expectation.ms_ssim
+    search = Search(guess, _decibels(name, floor))
     best: Draft | None = None
     nearest = (-math.inf, 0)
     while not search.over:
