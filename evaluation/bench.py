@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from PIL import Image as PillowImage
 
@@ -22,7 +22,7 @@ from inspect_compress.bd import BdRate, bd_rate
 from inspect_compress.codecs import Codec, load_codec
 from inspect_compress.errors import ConfigError, InspectCompressError
 from inspect_compress.fidelity import ms_ssim, psnr
-from inspect_compress.images import Image, read_image
+from inspect_compress.images import Image, read_8_bit_image
 
 DEFAULT_LADDER = (20, 30, 40, 50, 60, 70, 80, 90)
 LADDERS: Mapping[str, tuple[int, ...]] = {
@@ -35,6 +35,7 @@ LADDERS: Mapping[str, tuple[int, ...]] = {
 }
 """Qualities per codec that spread over 36 to 50 dB on solar cells (ELPV); `DEFAULT_LADDER` for all others."""
 
+Item = TypeVar("Item")
 Step = Callable[[str], None]
 """Called with the codec's name whenever one image has been measured at one quality."""
 
@@ -121,7 +122,7 @@ def ladder_of(codec: str) -> tuple[int, ...]:
     return LADDERS.get(codec, DEFAULT_LADDER)
 
 
-def evenly_spaced(paths: Sequence[Path], limit: int | None) -> list[Path]:
+def evenly_spaced(paths: Sequence[Item], limit: int | None) -> list[Item]:
     """At most `limit` of `paths`, spread evenly over the whole list; all where `limit` is None."""
     if limit is None or limit >= len(paths):
         return list(paths)
@@ -166,7 +167,7 @@ def _child(sender: Connection, codec: str, qualities: Sequence[int], paths: Sequ
 def _measure(
     name: str, qualities: Sequence[int], paths: Sequence[Path], step: Callable[[], None]
 ) -> tuple[list[Row], Memory]:
-    image = read_image(_largest(paths))
+    image = read_8_bit_image(_largest(paths))
     before = _peak_mb()
     codec = load_codec(name)
     codec.decode(codec.encode(image, quality=max(qualities)))
@@ -174,7 +175,7 @@ def _measure(
     added = None if before is None or after is None else after - before
     tallies = {quality: _Tally() for quality in qualities}
     for path in paths:
-        image = read_image(path)
+        image = read_8_bit_image(path)
         for quality, tally in tallies.items():
             tally.add(codec, image, quality, str(path))
             step()

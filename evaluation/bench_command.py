@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -61,6 +62,20 @@ def bench(
         bool, typer.Option("--json", help="Print one JSON object instead of tables, and nothing else.")
     ] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace results in --out.")] = False,
+    halve: Annotated[
+        bool,
+        typer.Option(
+            "--halve",
+            help="Halve each image first, by means of 2×2 pixels: for images that were JPEG files before.",
+        ),
+    ] = False,
+    rate_control: Annotated[
+        bool,
+        typer.Option(
+            "--rate-control",
+            help="Instead, measure how close QARV meets budgets and floors on DATASET, and in what time.",
+        ),
+    ] = False,
     speed: Annotated[
         bool,
         typer.Option(
@@ -87,6 +102,7 @@ def bench(
     if dataset is None:
         raise ConfigError("DATASET is missing; name a folder of images or a labels.csv")
     from evaluation.bench import evenly_spaced, ladder_of, run_bench
+    from evaluation.halved import halved_copies
     from evaluation.image_paths import image_paths
     from inspect_compress.files import refuse_existing
     from inspect_compress.progress import progress
@@ -98,9 +114,12 @@ def bench(
         for name in (RESULT_FILE, PLOT_FILE):
             refuse_existing(out / name, overwrite=overwrite)
     paths = evenly_spaced(image_paths(dataset, split), limit)
+    if rate_control:
+        _bench_rate_control(paths, as_json=as_json)
+        return
     ladders = dict.fromkeys(names, ladder) if ladder else {}
     bar = progress(counted=True)
-    with bar:
+    with bar, halved_copies(paths) if halve else nullcontext(paths) as paths:
         total = len(paths) * sum(len(ladders.get(name) or ladder_of(name)) for name in names)
         task = bar.add_task("starting", total=total)
         result = run_bench(
@@ -110,13 +129,38 @@ def bench(
             anchor=chosen_anchor,
             step=lambda codec: bar.update(task, advance=1, description=codec),
         )
-    record = {**_origin(dataset, len(paths)), **result.to_json()}
+    record = {**_origin(dataset, len(paths)), "halved": halve, **result.to_json()}
     if out is not None:
         _write(out, record, result, overwrite=overwrite)
     if as_json:
         typer.echo(json.dumps(record, allow_nan=False))
     else:
         _print(result, out)
+
+
+def _bench_rate_control(paths: Sequence[Path], *, as_json: bool) -> None:
+    from evaluation.rate_control import run_rate_control, to_json
+    from inspect_compress.progress import progress
+
+    bar = progress(counted=True)
+    with bar:
+        task = bar.add_task("meeting demands", total=len(paths))
+        rows = run_rate_control(paths, lambda name: bar.update(task, advance=1))
+    if as_json:
+        typer.echo(json.dumps(to_json(rows)))
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title="What was reached (the part of a budget, or the fidelity), and the time of a plain encoding")
+    for heading in ("demand", "frames", "impossible", "at the end of λ", "mean", "least", "most", "times"):
+        table.add_column(heading, justify="left" if heading == "demand" else "right")
+    for row in rows:
+        reached = (f"{value:.4g}" for value in (row.met, row.least, row.most))
+        counts = (str(count) for count in (row.frames, row.impossible, row.at_the_end))
+        table.add_row(row.demand, *counts, *reached, f"{row.times:.2f}")
+    Console(highlight=False).print(table)
+    typer.echo(f"On average {sum(row.times for row in rows) / len(rows):.2f} times a plain encoding.")
 
 
 def _bench_speed(*, as_json: bool) -> None:

@@ -18,7 +18,7 @@ from evaluation.bench import evenly_spaced
 from evaluation.image_paths import image_paths
 from inspect_compress.bd import Point, bd_rate
 from inspect_compress.errors import InspectCompressError
-from inspect_compress.images import Image, read_image
+from inspect_compress.images import Image, read_8_bit_image
 from inspect_compress.qarv.codec import QarvCodec
 from inspect_compress.qarv.weights import Model, default_fingerprint, installed_model, read_weights
 from inspect_compress.training.validation import rd_curve
@@ -57,7 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         paths = image_paths(options.frames)
-        images = [read_image(path) for path in evenly_spaced(paths, options.limit)]
+        images = [read_8_bit_image(path) for path in evenly_spaced(paths, options.limit)]
         model = installed_model(options.model)
         if options.against:
             cost = bd_rate(curve(read_weights(options.against), images), curve(model, images))

@@ -18,7 +18,7 @@ from evaluation.image_paths import image_paths
 from inspect_compress.bd import Point, bd_rate
 from inspect_compress.errors import ImageError, InspectCompressError
 from inspect_compress.fidelity import psnr
-from inspect_compress.images import Image, read_image
+from inspect_compress.images import Image, check_image, read_8_bit_image
 from inspect_compress.qarv.weights import default_fingerprint, installed_model
 from inspect_compress.training.validation import rd_curve
 
@@ -36,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--limit", type=int, default=20, help="frames, evenly spaced")
     options = parser.parse_args(arguments)
     try:
-        images = [read_image(path) for path in evenly_spaced(image_paths(options.frames), options.limit)]
+        images = [read_8_bit_image(path) for path in evenly_spaced(image_paths(options.frames), options.limit)]
         hevc = hevc_curve(images)
         qarv = [(p["bpp"], p["psnr"]) for p in rd_curve(installed_model(default_fingerprint()), images)]
     except InspectCompressError as error:
@@ -67,7 +67,7 @@ def encode(image: Image, rate_factor: int) -> bytes:
     coder.height, coder.width = image.shape
     coder.pix_fmt, coder.time_base, coder.thread_count = "gray", Fraction(1), 1
     coder.options = {"preset": "slow", "crf": str(rate_factor), "x265-params": _PARAMETERS}
-    frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="gray")
+    frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(check_image(image), np.uint8), format="gray")
     return b"".join(bytes(packet) for part in (frame, None) for packet in coder.encode(part))
 
 

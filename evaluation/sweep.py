@@ -23,7 +23,7 @@ from evaluation.pilot_config import PilotConfig
 from inspect_compress.codecs import Codec, load_codec
 from inspect_compress.errors import DatasetError, DetectorError
 from inspect_compress.fidelity import psnr
-from inspect_compress.images import Image, read_image
+from inspect_compress.images import Image, read_8_bit_image
 from pipelines.archive import Archive, ArchivedFrame
 from pipelines.datasets import Dataset, Item, read_mask
 from pipelines.detectors import Detector, Scores, load_detector
@@ -93,7 +93,7 @@ def sweep(dataset: Dataset, config: PilotConfig, archive: Archive, *, step: Step
     ]
     items = [item for item in dataset.items if item.split == "test"]
     for item in items:  # a file that cannot be read is better met before the training than after the sweep
-        read_mask(item, read_image(item.image).shape)
+        read_mask(item, read_8_bit_image(item.image).shape)
     detectors, left_out = train_detectors(dataset, config, step=step)
     steps, total = count(1), len(items) * len(settings)
 
@@ -151,14 +151,14 @@ def frame_ids(dataset: Dataset, items: Iterable[Item]) -> list[str]:
 
 def _images_of(dataset: Dataset, split: str) -> tuple[list[Image], np.ndarray]:
     items = [item for item in dataset.items if item.split == split]
-    return [read_image(item.image) for item in items], np.array([item.is_defective for item in items], bool)
+    return [read_8_bit_image(item.image) for item in items], np.array([item.is_defective for item in items], bool)
 
 
 def _read_originals(dataset: Dataset, items: Sequence[Item]) -> Iterator[_Original]:
     for frame_id, item in zip(frame_ids(dataset, items), items, strict=True):
         status = item.image.stat()
         captured_at = datetime.fromtimestamp(status.st_mtime, UTC)
-        yield _Original(frame_id, item, read_image(item.image), status.st_size, captured_at)
+        yield _Original(frame_id, item, read_8_bit_image(item.image), status.st_size, captured_at)
 
 
 def _chunks(frames: Iterator[_Original], size: int) -> Iterator[list[_Original]]:

@@ -3,12 +3,16 @@
 Codecs are entry points of the group `inspect_compress.codecs`, so any installed package can add one.
 """
 
+import math
 from operator import index
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from inspect_compress.errors import ConfigError
 from inspect_compress.images import Image
 from inspect_compress.plugins import load_plugin, plugin_names
+
+if TYPE_CHECKING:
+    from inspect_compress.demand import Demand
 
 GROUP = "inspect_compress.codecs"
 
@@ -18,6 +22,8 @@ class Codec(Protocol):
 
     `decode(encode(image, quality=q))` has the shape and dtype of `image`. The bytes are a whole file of
     the codec's format: what is written to disk, counted as bpp and stored in the archive.
+
+    A codec that is lossless says from which quality on, in an attribute `lossless_from`; see `is_lossless`.
     """
 
     codec_id: str
@@ -28,12 +34,41 @@ class Codec(Protocol):
     """Fingerprint of the weights (16 hex digits); empty for codecs without any."""
 
     def encode(self, image: Image, *, quality: int) -> bytes:
-        """Compress a `uint8` image, `(H, W)` or `(H, W, 3)`; `quality` 1 to 100, higher is better."""
+        """Compress a `uint8` image, `(H, W)` or `(H, W, 3)`; `quality` 1 to 100, higher is better.
+
+        A codec may take `uint16` mono, `(H, W)`, as well; where it does not, it raises ImageError.
+        """
         ...
 
     def decode(self, data: bytes) -> Image:
         """Return the image in `data`. Raises DamagedFileError for bytes that are not a sound file."""
         ...
+
+
+class Coded(Protocol):
+    """A file, and the picture that its encoder says it decodes to."""
+
+    @property
+    def data(self) -> bytes: ...
+
+    @property
+    def reconstruction(self) -> Image: ...
+
+
+@runtime_checkable
+class ScalableCodec(Codec, Protocol):
+    """A codec that also meets demands other than a quality, and decodes previews from a file's first levels."""
+
+    def draft(self, image: Image, demand: "Demand") -> Coded:
+        """Compress an image as `demand` says. Raises ConfigError where that is impossible."""
+        ...
+
+    def decode(self, data: bytes, *, levels: int | None = None) -> Image: ...
+
+
+def is_lossless(codec: Codec, quality: int) -> bool:
+    """Whether a codec says that it returns the image itself at this quality."""
+    return quality >= getattr(codec, "lossless_from", math.inf)
 
 
 def load_codec(name: str) -> Codec:

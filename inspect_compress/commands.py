@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import Any
 
-    from inspect_compress.batch import Job
+    from inspect_compress.batch import Job, Written
 
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace outputs that exist.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of a table.")]
@@ -18,29 +18,84 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instea
 def compress(
     source: Annotated[Path, typer.Argument(help="An image, or a folder of images (taken as a whole).")],
     target: Annotated[Path, typer.Argument(help="The file, or the folder, to write.")],
-    quality: Annotated[int, typer.Option(help="1 (smallest) to 100 (best).")] = 60,
+    quality: Annotated[
+        int | None, typer.Option(help="1 (smallest) to 100 (best). [default: 60, where nothing else is asked for]")
+    ] = None,
+    bpp: Annotated[float | None, typer.Option(help="At most so many bits for each pixel.")] = None,
+    max_bytes: Annotated[int | None, typer.Option(help="At most so many bytes for each file.")] = None,
+    min_psnr: Annotated[float | None, typer.Option(help="The smallest file with at least this PSNR, in dB.")] = None,
+    min_ms_ssim: Annotated[
+        float | None, typer.Option(help="The smallest file with at least this MS-SSIM, under 1.")
+    ] = None,
+    priority: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="MASK",
+            help="Regions that keep more: an 8-bit grey image of the frame's size, 0 background to 255 region; for "
+            "a folder of frames one for all, or a folder with one of each frame's name.",
+        ),
+    ] = None,
+    priority_from: Annotated[
+        str | None,
+        typer.Option(metavar="DETECTOR", help="Regions where this detector finds a frame strange, such as anomaly."),
+    ] = None,
+    good_frames: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="Good frames that the detector of --priority-from learns.")
+    ] = None,
+    background_quality: Annotated[int, typer.Option(help="Quality outside the regions.")] = 30,
+    priority_quality: Annotated[int, typer.Option(help="Quality inside the regions.")] = 80,
     codec: Annotated[str, typer.Option(help="qarv, jpeg, jpeg2000, webp, avif, jxl or png.")] = "qarv",
+    verify: Annotated[
+        bool,
+        typer.Option(
+            "--verify",
+            help="Decode each file before it is written, and compare; what fails is tried at higher quality, and "
+            "in the end written as lossless PNG.",
+        ),
+    ] = False,
     overwrite: Overwrite = False,
 ) -> None:
     """Compress an image, or every image of a folder.
 
     Examples: `inspect-compress compress part.png part.qarv --quality 70`,
-    `inspect-compress compress frames/ archive/ --codec jxl`.
+    `inspect-compress compress frames/ archive/ --codec jxl`,
+    `inspect-compress compress part.png part.qarv --max-bytes 20000`,
+    `inspect-compress compress part.png part.qarv --priority mask.png --priority-quality 90`,
+    `inspect-compress compress frames/ archive/ --priority-from anomaly --good-frames good/`.
+    Ask for one of quality, bpp, max-bytes, min-psnr and min-ms-ssim, or for priority; all but quality need the codec
+    qarv. Priority with a size keeps the difference between its two qualities, and moves both to what fits. A frame
+    in which the detector finds nothing strange is of background quality.
     In a folder every image is tried; what failed is listed at the end, and the exit status is then 1.
     """
     from functools import partial
 
     from inspect_compress.batch import compress_file, compress_jobs
     from inspect_compress.codecs import load_codec
+    from inspect_compress.demand import Demand, Priority
+    from inspect_compress.priority import mask_source
+
+    mask_of = mask_source(source, priority, priority_from, good_frames)
+    alike = quality is bpp is max_bytes is min_psnr is min_ms_ssim is None
+
+    def demand_for(path: Path) -> Demand:
+        mask = mask_of(path)
+        region = None if mask is None else Priority(mask, background_quality, priority_quality)
+        default = background_quality if priority_from else 60
+        wished = default if alike and region is None else quality
+        return Demand(wished, bpp, max_bytes, min_psnr, min_ms_ssim, region)
 
     coder = load_codec(codec)
-    convert = partial(compress_file, codec=coder, quality=quality, overwrite=overwrite)
+    convert = partial(compress_file, codec=coder, demand_for=demand_for, verify=verify, overwrite=overwrite)
     _convert(compress_jobs(source, target, coder), convert, "compressing")
 
 
 def decompress(
     source: Annotated[Path, typer.Argument(help="A compressed file, or a folder of them.")],
     target: Annotated[Path, typer.Argument(help="The PNG file, or the folder, to write.")],
+    levels: Annotated[
+        int | None,
+        typer.Option(help="A preview from the first 1 or 2 levels of a .qarv file, which may end after them."),
+    ] = None,
     overwrite: Overwrite = False,
 ) -> None:
     """Decode a compressed file, or every one of a folder, to PNG.
@@ -52,14 +107,16 @@ def decompress(
 
     from inspect_compress.batch import decompress_file, decompress_jobs
 
-    _convert(decompress_jobs(source, target), partial(decompress_file, overwrite=overwrite), "decoding")
+    _convert(
+        decompress_jobs(source, target), partial(decompress_file, overwrite=overwrite, levels=levels), "decoding"
+    )
 
 
 def info(
     file: Annotated[Path, typer.Argument(help="A .qarv file.")],
     as_json: Json = False,
 ) -> None:
-    """Show what a .qarv file says of itself: size, λ, model, bytes of each level.
+    """Show what a .qarv file says of itself: size, λ, model, bytes of each level, and what a preview needs.
 
     Example: `inspect-compress info part.qarv --json`
     """
@@ -95,6 +152,23 @@ def explain(
 
         write_png(out, explain_plot(explanation), overwrite=overwrite)
     _print_facts(explanation.facts(), as_json=as_json)
+
+
+def preview(
+    file: Annotated[Path, typer.Argument(help="A .qarv file, of which perhaps only the beginning has arrived.")],
+    target: Annotated[Path, typer.Argument(help="The PNG file to write; it is replaced by each better preview.")],
+    wait: Annotated[float, typer.Option(min=0, help="Go on while bytes arrive, at most so many seconds apart.")] = 0,
+    overwrite: Overwrite = False,
+) -> None:
+    """Show a frame while its file still arrives: its coarse levels first.
+
+    Example: `inspect-compress preview part.qarv part.png --wait 10`. The exit status is 1 where the file is damaged,
+    or ends before its first level does; a file that ends later leaves the last preview and a line that says so.
+    """
+    from inspect_compress.batch import write_previews
+
+    for line in write_previews(file, target, wait=wait, overwrite=overwrite):
+        typer.echo(line)
 
 
 def train(
@@ -169,12 +243,13 @@ def _print_facts(facts: "dict[str, Any]", *, as_json: bool) -> None:
     for key, value in facts.items():
         if key != "levels":
             table.add_row(key, str(value))
-    for level in facts["levels"]:
-        table.add_row(f"level of stride {level['stride']}", f"{level['bytes']} bytes")
+    for number, level in enumerate(facts["levels"], 1):
+        preview = f"{level['bytes']} bytes; the first {level['preview_bytes']} bytes of the file are a preview"
+        table.add_row(f"level {number}, of stride {level['stride']}", preview)
     Console().print(table)
 
 
-def _convert(jobs: "Sequence[Job]", convert: "Callable[[Job], None]", verb: str) -> None:
+def _convert(jobs: "Sequence[Job]", convert: "Callable[[Job], Written]", verb: str) -> None:
     """Run the jobs with a progress bar, print the sums, list the failures, and exit with 1 if there were any."""
     from inspect_compress.batch import run_jobs
     from inspect_compress.progress import progress
@@ -184,6 +259,8 @@ def _convert(jobs: "Sequence[Job]", convert: "Callable[[Job], None]", verb: str)
     failed = sorted(result.error for result in results if result.error)
     bytes_in, bytes_out = (sum(getattr(r, name) for r in results) for name in ("bytes_in", "bytes_out"))
     typer.echo(f"{len(results) - len(failed)} of {len(results)} done: {bytes_in:,} bytes in, {bytes_out:,} bytes out")
+    for note in sorted(result.note for result in results if result.note):
+        typer.echo(f"note: {note}", err=True)
     for reason in failed:
         typer.echo(f"error: {reason}", err=True)
     if failed:

@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from inspect_compress.codecs import check_quality
 from inspect_compress.errors import ConfigError
@@ -17,7 +16,7 @@ class Priority:
     Qualities are 1 to 100. Raises ConfigError for a mask or a quality that cannot be meant.
     """
 
-    mask: NDArray[np.uint8]
+    mask: Image
     background_quality: int
     priority_quality: int
 

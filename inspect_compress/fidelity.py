@@ -5,36 +5,34 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inspect_compress.errors import ImageError
-from inspect_compress.images import Image, check_image
+from inspect_compress.images import Image, bit_depth, check_image
 
-PEAK = 255.0
-"""The largest sample value."""
 MS_SSIM_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
 """Weights of the scales, finest first: Wang, Simoncelli and Bovik, Asilomar 2003, section 3.2."""
 WINDOW = 11
 """Side of SSIM's Gaussian window in pixels; its standard deviation is `SIGMA`. Wang et al., TIP 2004."""
 SIGMA = 1.5
-C1 = (0.01 * PEAK) ** 2
-C2 = (0.03 * PEAK) ** 2
-"""SSIM's stabilising constants, K1 = 0.01 and K2 = 0.03. Wang et al., TIP 2004."""
+K1, K2 = 0.01, 0.03
+"""SSIM's stabilising constants, of the largest sample value. Wang et al., TIP 2004."""
 
 _Plane = NDArray[np.float64]
 
 
 def psnr(original: Image, decoded: Image) -> float:
-    """Peak signal-to-noise ratio in dB over all samples of two `uint8` images of one shape.
+    """Peak signal-to-noise ratio in dB over all samples of two images of one shape and type.
 
+    The peak is the largest value of the original's bit depth: 255, and 1023, 4095 or 65535 of a deep image.
     Colour counts every sample of R, G and B alike. Equal images give infinity.
     Raises ImageError where the images are no pair.
     """
     _check_pair(original, decoded)
     difference = original.astype(np.float64) - decoded
     error = float(np.mean(difference**2))
-    return float("inf") if error == 0 else float(10 * np.log10(PEAK**2 / error))
+    return float("inf") if error == 0 else float(10 * np.log10(_peak(original) ** 2 / error))
 
 
 def ms_ssim(original: Image, decoded: Image) -> float:
-    """Multi-scale structural similarity, 0 to 1, of two `uint8` images of one shape; equal images give 1.
+    """Multi-scale structural similarity, 0 to 1, of two images of one shape and type; equal ones give 1.
 
     After Wang, Simoncelli and Bovik (2003), on luma (BT.601) for colour. Five scales need sides of 176
     pixels; a smaller image uses as many as leave its shorter side 11 pixels, with the weights scaled to
@@ -47,7 +45,7 @@ def ms_ssim(original: Image, decoded: Image) -> float:
     weights /= weights.sum()
     result = 1.0
     for scale, weight in enumerate(weights):
-        luminance, structure = _ssim_terms(first, second)
+        luminance, structure = _ssim_terms(first, second, _peak(original))
         coarsest = scale == len(weights) - 1
         value = float(np.mean(luminance * structure if coarsest else structure))
         result *= max(value, 0.0) ** weight  # a negative mean has no real power: no similarity left
@@ -57,10 +55,16 @@ def ms_ssim(original: Image, decoded: Image) -> float:
 
 
 def _check_pair(original: Image, decoded: Image) -> None:
-    check_image(original, "original")
-    check_image(decoded, "decoded image")
+    check_image(original, "original", deep=True)
+    check_image(decoded, "decoded image", deep=True)
     if original.shape != decoded.shape:
         raise ImageError(f"decoded image: has shape {decoded.shape}, its original {original.shape}")
+    if original.dtype != decoded.dtype:
+        raise ImageError(f"decoded image: is of type {decoded.dtype}, its original of {original.dtype}")
+
+
+def _peak(original: Image) -> float:
+    return 2.0 ** bit_depth(original) - 1
 
 
 def _luma(image: Image) -> _Plane:
@@ -75,14 +79,15 @@ def _scales(plane: _Plane) -> int:
     return max(fitting, 1)
 
 
-def _ssim_terms(first: _Plane, second: _Plane) -> tuple[_Plane, _Plane]:
+def _ssim_terms(first: _Plane, second: _Plane, peak: float) -> tuple[_Plane, _Plane]:
     """SSIM's luminance term, and its contrast and structure term, at each position of the window."""
+    c1, c2 = (K1 * peak) ** 2, (K2 * peak) ** 2
     mean_1, mean_2 = _windowed(first), _windowed(second)
     variance_1 = _windowed(first * first) - mean_1**2
     variance_2 = _windowed(second * second) - mean_2**2
     covariance = _windowed(first * second) - mean_1 * mean_2
-    luminance = (2 * mean_1 * mean_2 + C1) / (mean_1**2 + mean_2**2 + C1)
-    structure = (2 * covariance + C2) / (variance_1 + variance_2 + C2)
+    luminance = (2 * mean_1 * mean_2 + c1) / (mean_1**2 + mean_2**2 + c1)
+    structure = (2 * covariance + c2) / (variance_1 + variance_2 + c2)
     return luminance, structure
 
 

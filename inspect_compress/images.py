@@ -1,6 +1,6 @@
-"""Images in and out of files: `uint8` arrays, `(H, W)` mono or `(H, W, 3)` RGB, and nothing else.
+"""Images in and out of files: `uint8` arrays, `(H, W)` mono or `(H, W, 3)` RGB, and `uint16` ones, `(H, W)`.
 
-What cannot be represented without loss (16 bit, palette, CMYK, alpha, several frames) is refused, never
+What cannot be represented without loss (16-bit colour, palette, CMYK, alpha, several frames) is refused, never
 converted silently. Pixels come as they are stored: an EXIF orientation is not applied, since turning a
 frame would part it from its mask and from what its detector was trained on; colour profiles are not either.
 """
@@ -9,6 +9,7 @@ import io
 import re
 from pathlib import Path
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image as PillowImage
@@ -17,7 +18,8 @@ from PIL import TiffImagePlugin, WebPImagePlugin
 from inspect_compress.errors import ImageError
 from inspect_compress.files import write_file
 
-Image = NDArray[np.uint8]
+Image = NDArray[np.uint8 | np.uint16]
+"""`uint8`, `(H, W)` or `(H, W, 3)`; or `uint16`, `(H, W)`: mono of 10, 12 or 16 bits, a *deep* image."""
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".pgm", ".ppm"})
 MAX_SIDE = 8192
@@ -25,6 +27,8 @@ MAX_SIDE = 8192
 _PNG_DEPTH_OFFSET = 24
 """Where the bit depth stands in a PNG file: signature 8, chunk head 8, width 4, height 4. PNG, 11.2.1."""
 _TIFF_BITS_PER_SAMPLE = 258
+_TIFF_PHOTOMETRIC = 262
+_WHITE_IS_ZERO = 0
 _PPM_HEADER_BYTES = 4096
 
 _FORMATS = (
@@ -46,17 +50,17 @@ _REFUSED = {
     "RGBA": "has an alpha channel; remove it first",
     "RGBa": "has an alpha channel; remove it first",
     "CMYK": "is a CMYK image; convert it to RGB first",
-    "I": "has more than 8 bits per sample; only 8-bit images are supported",
-    "I;16": "has 16 bits per sample; only 8-bit images are supported",
-    "I;16B": "has 16 bits per sample; only 8-bit images are supported",
-    "I;16L": "has 16 bits per sample; only 8-bit images are supported",
-    "F": "has floating-point samples; only 8-bit images are supported",
-    "1": "has 1 bit per sample; only 8-bit images are supported",
+    "I": "has more than 8 bits per sample in a form that is not read; save it as 16-bit grey PNG or TIFF",
+    "F": "has floating-point samples; save it as 8-bit or 16-bit grey",
+    "1": "has 1 bit per sample; save it as 8-bit grey",
 }
+_DEEP_MODES = ("I;16", "I;16B", "I;16L")
+DEPTHS = (10, 12, 16)
+"""Bits per sample that a deep image may have."""
 
 
 def read_image(path: Path) -> Image:
-    """Read an 8-bit grey or RGB file as a `uint8` array, `(H, W)` or `(H, W, 3)`.
+    """Read a grey or RGB file of 8 bits, or a grey one of 16, as it is: `uint8` or `uint16`.
 
     Raises ImageError, naming the file and the reason, for anything else.
     """
@@ -70,6 +74,11 @@ def read_image(path: Path) -> Image:
     return image_from_bytes(data, str(path))
 
 
+def read_8_bit_image(path: Path) -> Image:
+    """As `read_image`, for work that takes 8-bit images only: raises ImageError for a deep one too."""
+    return check_image(read_image(path), str(path))
+
+
 def image_from_bytes(data: bytes, name: str) -> Image:
     """Decode an image file held in memory; `name` stands for it in errors. See `read_image`."""
     try:
@@ -79,7 +88,8 @@ def image_from_bytes(data: bytes, name: str) -> Image:
             if reason:
                 raise ImageError(f"{name}: {reason}")
             file.load()
-            return np.array(file)
+            pixels = np.array(file)
+            return pixels if pixels.dtype == np.uint8 else pixels.astype(np.uint16)  # TIFF: of either byte order
     except ImageError:
         raise
     except PillowImage.DecompressionBombError as error:
@@ -92,24 +102,52 @@ def image_from_bytes(data: bytes, name: str) -> Image:
 
 
 def write_png(path: Path, image: Image, *, overwrite: bool = False) -> None:
-    """Write a `uint8` image, `(H, W)` or `(H, W, 3)`, as a lossless PNG, whole or not at all."""
+    """Write an image, 8-bit or deep, as a lossless PNG, whole or not at all."""
     buffer = io.BytesIO()
-    PillowImage.fromarray(check_image(image)).save(buffer, "PNG")
+    PillowImage.fromarray(check_image(image, deep=True)).save(buffer, "PNG")
     write_file(path, buffer.getvalue(), overwrite=overwrite)
 
 
-def check_image(image: Image, name: str = "image") -> Image:
+def check_image(image: Image, name: str = "image", *, deep: bool = False) -> Image:
     """Return `image` where it is a `uint8` array of `(H, W)` or `(H, W, 3)`, sides 1 to 8192.
 
-    Raises ImageError otherwise.
+    `deep` allows a `uint16` array of `(H, W)` as well. Raises ImageError otherwise.
     """
-    if not isinstance(image, np.ndarray) or image.dtype != np.uint8:
+    if not isinstance(image, np.ndarray) or image.dtype not in (np.uint8, np.uint16):
         kind = getattr(image, "dtype", type(image).__name__)
-        raise ImageError(f"{name}: is of type {kind}; only uint8 arrays are supported")
+        raise ImageError(f"{name}: is of type {kind}; only uint8 arrays, and uint16 ones of mono, are supported")
     if image.ndim != 2 and not (image.ndim == 3 and image.shape[2] == 3):
         raise ImageError(f"{name}: has shape {image.shape}; only (H, W) and (H, W, 3) are supported")
     _check_size(image.shape[1], image.shape[0], name)
+    if image.dtype == np.uint16 and image.ndim == 3:
+        raise ImageError(f"{name}: is RGB of more than 8 bits (uint16); only mono may have them")
+    if image.dtype == np.uint16 and not deep:
+        raise ImageError(
+            f"{name}: has {bit_depth(image)} bits per sample (uint16); only 8-bit images (uint8) are taken here. "
+            "Convert it to 8 bits, or keep it as it is with the codec png, or jxl at quality 100"
+        )
     return image
+
+
+def bit_depth(image: Image) -> int:
+    """Bits per sample: 8 of a `uint8` image; of a `uint16` one the fewest of 10, 12 and 16 that hold its samples.
+
+    A 16-bit file does not say how many bits its camera has, so a dark image of 12 bits counts as one of 10.
+    """
+    if image.dtype == np.uint8:
+        return 8
+    return next(depth for depth in DEPTHS if int(image.max()) < 1 << depth)
+
+
+def sample_bytes(image: Image) -> bytes:
+    """The samples as bytes, row by row, RGB interleaved, 16-bit ones little-endian: what is hashed."""
+    return image.astype(image.dtype.newbyteorder("<"), copy=False).tobytes()
+
+
+def halved(image: Image) -> Image:
+    """Half the height and width of a `uint8` image, at least 1: each sample is the mean of 2×2."""
+    size = (max(1, image.shape[1] // 2), max(1, image.shape[0] // 2))
+    return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
 
 
 def list_images(folder: Path) -> list[Path]:
@@ -129,18 +167,23 @@ def _check_size(width: int, height: int, name: str) -> None:
 
 
 def _unsupported(file: PillowImage.Image, data: bytes) -> str:
-    """Why an opened file is not one plain 8-bit grey or RGB image; empty where it is."""
+    """Why an opened file is not one plain image, 8-bit grey or RGB or 16-bit grey; empty where it is."""
     if file.format == "PNG" and b"IEND" not in data:  # Pillow reads on as long as it finds pixels
         return "is damaged or cut short: it has no end chunk"
     frames = getattr(file, "n_frames", 1)
     if frames != 1:
         return f"holds {frames} frames; save each as a file of its own first"
-    if file.mode not in ("L", "RGB"):
-        return _REFUSED.get(file.mode, f"is of mode {file.mode}; only 8-bit grey and RGB are supported")
+    deep = file.mode in _DEEP_MODES
+    if file.mode not in ("L", "RGB") and not deep:
+        return _REFUSED.get(file.mode, f"is of mode {file.mode}; only grey and RGB are supported")
     if "transparency" in file.info:
         return "has an alpha channel; remove it first"
+    if deep and getattr(file, "tag_v2", {}).get(_TIFF_PHOTOMETRIC) == _WHITE_IS_ZERO:
+        return "is a 16-bit TIFF whose white is zero; save it with black as zero"
     depth = _stored_depth(file, data)
-    return "" if depth == 8 else f"has {depth} bits per sample; only 8-bit images are supported"
+    if depth == (16 if deep else 8):
+        return ""
+    return f"has {depth} bits per sample; only grey and RGB of 8 bits, and grey of 16, are supported"
 
 
 def _stored_depth(file: PillowImage.Image, data: bytes) -> int:

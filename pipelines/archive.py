@@ -49,11 +49,20 @@ SCHEMA = pa.schema(
         pa.field("payload_crc32c", pa.int64(), nullable=False),
         pa.field("stored_at", pa.timestamp("us", tz="UTC"), nullable=False),
         pa.field("payload", pa.binary(), nullable=False),
+        pa.field("rule", pa.string()),
+        pa.field("fallback", pa.string()),
+        pa.field("asked_codec", pa.string()),
+        pa.field("asked_model", pa.string()),
+        pa.field("asked_quality", pa.int32()),
     ]
 )
+ADDED = frozenset({"rule", "fallback", "asked_codec", "asked_model", "asked_quality"})
+"""Columns that tables from before the guard and the policy lack: null when read, and added by the next commit."""
 TABLE_NAME = "inspect-compress archive"
 PARTITIONS = ["date", "line"]
 IDENTITY = ["frame_id", "codec", "model", "quality"]
+_ASKED = ["asked_codec", "asked_model", "asked_quality"]
+_NULL_IF_EMPTY = ("line", "station", "product", "camera", "rule", "fallback", "asked_codec", "asked_model")
 
 COMMIT_FRAMES = 64
 COMMIT_BYTES = 64 * 2**20
@@ -89,8 +98,11 @@ class FrameKey(NamedTuple):
 class ArchivedFrame:
     """One encoded frame as it is stored. `payload` is a whole file of the codec's format.
 
-    `pixels_sha256` is the hash of the image's bytes before compression. `psnr` is in dB, measured on the
-    decoded payload before it was stored; None where the decoded image is equal to the original.
+    `pixels_sha256` is the hash of the image's `sample_bytes` before compression. `psnr` is in dB, measured on
+    the decoded payload before it was stored; None where the decoded image is equal to the original.
+
+    `rule` names the rule that chose the quality. Where the guard fell back, `fallback` says why, and `asked_codec`,
+    `asked_model` and `asked_quality` what was asked for instead of `codec`, `model` and `quality`.
     """
 
     frame_id: str
@@ -110,11 +122,23 @@ class ArchivedFrame:
     product: str = ""
     camera: str = ""
     meta: dict[str, str] = field(default_factory=dict)
+    rule: str = ""
+    fallback: str = ""
+    asked_codec: str = ""
+    asked_model: str = ""
+    asked_quality: int = 0
 
     @property
     def key(self) -> FrameKey:
         """What the row is known by."""
         return FrameKey(self.frame_id, self.codec, self.model, self.quality)
+
+    @property
+    def asked(self) -> FrameKey:
+        """What was asked for: the key, unless the guard fell back."""
+        if not self.asked_codec:
+            return self.key
+        return FrameKey(self.frame_id, self.asked_codec, self.asked_model, self.asked_quality)
 
 
 class Archive:
@@ -133,11 +157,11 @@ class Archive:
     def __init__(self, uri: str | Path, *, create: bool = True) -> None:
         self.uri = str(uri)
         self._keys: set[FrameKey] = set()
+        self._answers: dict[FrameKey, FrameKey] = {}
         self._indexed: set[str] = set()
         with self._errors():
             self._table = _open(self.uri, create=create)
-        missing = set(SCHEMA.names) - {column.name for column in self._table.schema().fields}
-        if missing:
+        if missing := self._lacking() - ADDED:
             raise ArchiveError(
                 f"{self.uri}: is a Delta table but not an archive of frames: it has no column "
                 f"{', '.join(sorted(missing))}; name another folder"
@@ -177,11 +201,16 @@ class Archive:
             self._table.update_incremental()
             files = set(self._table.file_uris())
             if not self._indexed <= files:  # compacted or deleted since: start afresh
-                self._keys, self._indexed = set(), set()
+                self._keys, self._answers, self._indexed = set(), {}, set()
             if files != self._indexed:
                 self._index(self._dataset())
                 self._indexed = files
         return self._keys
+
+    def answers(self) -> dict[FrameKey, FrameKey]:
+        """What was asked for, and the row it was stored as, where the guard fell back. Do not change the dict."""
+        self.ids()
+        return self._answers
 
     def __len__(self) -> int:
         """The number of rows, as of the latest commit."""
@@ -244,18 +273,31 @@ class Archive:
             self._table,
             rows,
             mode="append",
+            schema_mode="merge" if self._lacking() else None,
             writer_properties=_WRITER,
             commit_properties=CommitProperties(max_commit_retries=0),
         )
         self._keys.update(record.key for record in records)
+        self._answers.update({record.asked: record.key for record in records if record.asked_codec})
         self._indexed = set(self._table.file_uris())
 
     def _index(self, dataset: ds.Dataset) -> None:
-        for batch in self._batches(dataset, IDENTITY, None):
-            self._keys.update(map(FrameKey, *(batch.column(name).to_pylist() for name in IDENTITY)))
+        for batch in self._batches(dataset, [*IDENTITY, *_ASKED], None):
+            rows = batch.to_pydict()
+            keys = list(map(FrameKey, *(rows[name] for name in IDENTITY)))
+            self._keys.update(keys)
+            for key, *asked in zip(keys, *(rows[name] for name in _ASKED), strict=True):
+                if asked[0]:
+                    self._answers[FrameKey(key.frame_id, *asked)] = key
 
     def _dataset(self) -> ds.Dataset:
-        return self._table.to_pyarrow_dataset()
+        """The table's files; columns that it lacks are null."""
+        dataset = self._table.to_pyarrow_dataset()
+        added = [SCHEMA.field(name) for name in SCHEMA.names if name not in dataset.schema.names]
+        return dataset.replace_schema(pa.schema([*dataset.schema, *added])) if added else dataset
+
+    def _lacking(self) -> set[str]:
+        return set(SCHEMA.names) - {column.name for column in self._table.schema().fields}
 
     def _batches(
         self, dataset: ds.Dataset, columns: list[str], where: ds.Expression | None
@@ -345,6 +387,9 @@ def _row(record: ArchivedFrame, stored_at: datetime) -> dict[str, Any]:
         "line": record.line or None,
         "meta": json.dumps(record.meta, ensure_ascii=False, sort_keys=True),
         "psnr": record.psnr if record.psnr is not None and math.isfinite(record.psnr) else None,
+        "rule": record.rule or None,
+        "fallback": record.fallback or None,
+        **{name: getattr(record, name) if record.asked_codec else None for name in _ASKED},
         "bytes": len(record.payload),
         "payload_crc32c": google_crc32c.value(record.payload),
         "stored_at": stored_at,
@@ -356,7 +401,8 @@ def _frame_from_row(row: dict[str, Any]) -> ArchivedFrame:
     values = {name: row[name] for name in names}
     values["captured_at"] = row["captured_at"].astimezone(UTC)
     values["meta"] = json.loads(row["meta"])
-    values.update({name: row[name] or "" for name in ("line", "station", "product", "camera")})
+    values.update({name: row[name] or "" for name in _NULL_IF_EMPTY})
+    values["asked_quality"] = row["asked_quality"] or 0
     return ArchivedFrame(**values)
 
 

@@ -18,11 +18,12 @@ def run(
 ) -> None:
     """Run the chain once: capture, compress, store, read back, decode, detect.
 
-    Takes each image of a folder, compresses it, commits it to the archive, reads it back from there, decodes
-    it and lets the detector judge it. Running it again stores nothing twice, so a run that was cut off is
-    completed by running it again.
+    Takes each image of a folder, compresses it, decodes the file and compares it, commits it to the archive, reads
+    it back from there, decodes it and lets the detector judge it. Running it again stores nothing twice, so a run
+    that was cut off is completed by running it again.
 
-    The smallest **line.toml** (paths are relative to the file; `examples/line.toml` explains every key):
+    The smallest **line.toml** (paths are relative to the file; `examples/line.toml` and `examples/policy.toml`
+    explain the keys):
 
         [source]
         kind = "folder"
@@ -58,6 +59,8 @@ def _text(result: "LineResult") -> str:
         f"fidelity    {_fidelity(result)}",
         f"archive     {result.archive}",
     ]
+    if len(result.rules) > 1:
+        lines.append("rules       " + ", ".join(f"{count} {rule}" for rule, count in result.rules.items()))
     if result.threshold is not None:
         defective = [verdict for verdict in result.verdicts if verdict.defective]
         lines.append(
@@ -65,6 +68,9 @@ def _text(result: "LineResult") -> str:
             f"(score at or above {result.threshold:.4g})"
         )
         lines += [f"  {verdict.score:10.4g}  {verdict.image}" for verdict in defective]
+    if result.fallbacks:
+        lines.append("fell back")
+        lines += [f"  {f.image}: stored by {f.codec} at quality {f.quality}; {f.reason}" for f in result.fallbacks]
     if result.failures:
         lines.append("failed")
         lines += [f"  {failure.image}: {failure.error}" for failure in result.failures]

@@ -5,9 +5,17 @@ Paths in the file are relative to the file, so that a line's folder can be moved
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, ConfigDict, Field, ValidationInfo
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from inspect_compress.codecs import codec_names
 from inspect_compress.settings import FilePath, Settings, beside_the_file, read_settings
@@ -30,6 +38,19 @@ def _uri_beside_the_file(uri: str, info: ValidationInfo) -> str:
     return uri if "://" in uri else str(beside_the_file(Path(uri), info))
 
 
+LOSSLESS = "lossless"
+
+
+def _quality(value: Any) -> Any:
+    if value != LOSSLESS and (isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= 100):
+        raise ValueError(f'is {value!r}; give a whole number from 1 to 100, or "{LOSSLESS}"')
+    return value
+
+
+Quality = Annotated[int | Literal["lossless"], BeforeValidator(_quality)]
+"""A quality from 1 to 100, or `lossless`."""
+
+
 class Section(Settings):
     """One table of the file, whose values must have their types: `"60"` is not 60."""
 
@@ -48,10 +69,20 @@ class SourceConfig(Section):
 
 
 class CompressConfig(Section):
-    """`[compress]`: the codec and its quality."""
+    """`[compress]`: the codec and its quality, and what every encoding has to stand before it is stored."""
 
     codec: Annotated[str, _one_of(codec_names)] = "qarv"
     quality: int = Field(default=60, ge=1, le=100)
+    lossless: Literal["jxl", "png"] = "jxl"
+    verify: bool = True
+    min_psnr: float | None = Field(default=None, gt=0)
+    min_ms_ssim: float | None = Field(default=None, gt=0, le=1)
+
+    @model_validator(mode="after")
+    def _floors_are_verified(self) -> Self:
+        if not self.verify and (self.min_psnr, self.min_ms_ssim) != (None, None):
+            raise ValueError("min_psnr and min_ms_ssim are checked by verify; set it to true, or leave them out")
+        return self
 
 
 class ArchiveConfig(Section):
@@ -68,6 +99,15 @@ class DetectConfig(Section):
     target_false_alarm_rate: float = Field(default=0.05, gt=0, lt=1)
 
 
+class PolicyConfig(Section):
+    """`[policy]`: which frames are encoded at another quality than `[compress]` says, or without loss."""
+
+    audit_every: int | None = Field(default=None, ge=1)
+    suspect: Quality | None = None
+    good: Quality | None = None
+    products: dict[str, Quality] = Field(default_factory=dict)
+
+
 class LineConfig(Section):
     """A whole configuration. Without `[detect]`, frames are stored and read back, and not inspected."""
 
@@ -75,6 +115,15 @@ class LineConfig(Section):
     compress: CompressConfig = CompressConfig()
     archive: ArchiveConfig
     detect: DetectConfig | None = None
+    policy: PolicyConfig = PolicyConfig()
+
+    @field_validator("policy")
+    @classmethod
+    def _verdicts_need_a_detector(cls, policy: PolicyConfig, info: ValidationInfo) -> PolicyConfig:
+        judged = policy.suspect is not None or policy.good is not None
+        if judged and info.data.get("detect", "mistaken") is None:
+            raise ValueError("suspect and good are for a detector to say; add a [detect] section, or leave them out")
+        return policy
 
 
 def read_config(path: Path) -> LineConfig:

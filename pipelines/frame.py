@@ -10,8 +10,9 @@ from inspect_compress.images import Image
 class Frame:
     """One captured picture and where it came from.
 
-    `pixels` is `uint8`, `(H, W)` or `(H, W, 3)`; `captured_at` is in UTC; `frame_id` is the same for the
-    same picture of the same part however often it is read, so that storing it again changes nothing.
+    `pixels` is `uint8`, `(H, W)` or `(H, W, 3)`, or `uint16`, `(H, W)`, for mono of more than 8 bits;
+    `captured_at` is in UTC; `frame_id` is the same for the same picture of the same part however often it is
+    read, so that storing it again changes nothing.
     """
 
     pixels: Image

@@ -1,9 +1,11 @@
 """One run of the chain: capture, compress, store, read back, decode, detect. Printing is done elsewhere.
 
-Everything is stored before the first frame is inspected, so that no detector stands between a frame and
-the archive. What the archive holds already is neither compressed nor stored again.
+Everything is stored before the first decoded frame is inspected, and a detector that fails on an original
+changes only its quality: no detector stands between a frame and the archive. What the archive holds already is
+neither compressed nor stored again.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from operator import length_hint
@@ -11,21 +13,24 @@ from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
-from inspect_compress.codecs import Codec, load_codec
+from inspect_compress.codecs import load_codec
+from inspect_compress.guard import BEST, Floor
 from inspect_compress.images import Image, read_image
 from pipelines.archive import Archive, ArchivedFrame, FrameKey
-from pipelines.config import DetectConfig, LineConfig
+from pipelines.config import CompressConfig, DetectConfig, LineConfig
 from pipelines.datasets import Dataset, read_dataset, split_dataset
 from pipelines.detectors import Detector, load_detector
+from pipelines.detectors.depth import EightBitDetector
 from pipelines.detectors.threshold import calibrate_threshold
 from pipelines.frame import Frame
+from pipelines.policy import Policy, Request, Setting, choose
 from pipelines.sources import Failure, load_source
 from pipelines.stages import (
+    Guard,
     Verdict,
     compress,
     decode,
     detect,
-    frame_key,
     image_name,
     read_back,
     store,
@@ -52,11 +57,22 @@ def untracked(items: Iterable[T], what: str, total: int | None) -> Iterable[T]:
 
 
 @dataclass(frozen=True)
+class Fallback:
+    """A frame that the guard stored otherwise than was asked for, how, and why."""
+
+    image: str
+    codec: str
+    quality: int
+    reason: str
+
+
+@dataclass(frozen=True)
 class LineResult:
     """What a run did. Bytes are those of the frames that were read back: their files, pixels, payloads.
 
     `mean_psnr` is in dB over the frames that were changed at all; None where none was. `threshold` is None
-    where nothing was inspected.
+    where nothing was inspected. `rules` counts the frames by the rule that chose their quality; `fallbacks` are
+    those that are stored otherwise than was asked for.
     """
 
     captured: int
@@ -70,6 +86,8 @@ class LineResult:
     verdicts: tuple[Verdict, ...]
     failures: tuple[Failure, ...]
     archive: str
+    rules: dict[str, int]
+    fallbacks: tuple[Fallback, ...]
 
     def to_dict(self) -> dict[str, Any]:
         """The result as it is printed by `--json`."""
@@ -86,6 +104,8 @@ class LineResult:
                 "stored": self.stored_bytes,
             },
             "mean_psnr": self.mean_psnr,
+            "rules": self.rules,
+            "fallbacks": [vars(fallback) for fallback in self.fallbacks],
             "detections": [vars(verdict) for verdict in self.verdicts],
             "failures": [{"image": f.image, "reason": str(f.error)} for f in self.failures],
             "archive": self.archive,
@@ -101,23 +121,25 @@ def run_line(config: LineConfig, *, track: Track = untracked) -> LineResult:
     failures: list[Failure] = []
     settings = config.source.model_dump(exclude={"kind"})
     source = load_source(config.source.kind)(**settings, on_failure=failures.append)
-    codec, quality = load_codec(config.compress.codec), config.compress.quality
+    policy, guard = _policy(config), _guard(config.compress)
     dataset = split_dataset(read_dataset(config.detect.train), seed=SEED) if config.detect else None
     archive = Archive(config.archive.uri)
     detector = _trained(config.detect, dataset, track) if config.detect and dataset else None
 
     captured: dict[FrameKey, str] = {}
-    frames = _noted(track(source, "storing", length_hint(source) or None), captured, codec, quality)
-    fresh = unstored(frames, archive, codec, quality=quality)
-    records = compress(fresh, codec, quality=quality, on_failure=failures.append)
-    stored = sum(1 for _ in store(records, archive))
+    made: dict[FrameKey, FrameKey] = {}
+    frames = track(source, "storing", length_hint(source) or None)
+    fresh = unstored(_noted(choose(frames, policy, detector), captured), archive)
+    records = compress(fresh, guard, on_failure=failures.append)
+    stored = sum(1 for _ in store(_answering(records, made), archive))
 
     lost = {failure.frame_id for failure in failures}
-    keys = [key for key in captured if key.frame_id not in lost]
+    rows = archive.answers() | made
+    keys = [rows.get(key, key) for key in captured if key.frame_id not in lost]
     totals = _Totals()
     back = track(read_back(keys, archive, on_failure=failures.append), "reading back", len(keys))
     decoded = decode(totals.counted(back), on_failure=failures.append)
-    verdicts = list(detect(decoded, detector)) if detector else _drained(decoded)
+    verdicts = list(detect(decoded, detector, on_failure=failures.append)) if detector else _drained(decoded)
 
     order = {key.frame_id: position for position, key in enumerate(captured)}
     return LineResult(
@@ -132,6 +154,8 @@ def run_line(config: LineConfig, *, track: Track = untracked) -> LineResult:
         verdicts=tuple(sorted(verdicts, key=lambda verdict: order[verdict.frame_id])),
         failures=tuple(_named(failures, captured)),
         archive=archive.uri,
+        rules=dict(sorted(totals.rules.items())),
+        fallbacks=tuple(totals.fallbacks),
     )
 
 
@@ -141,22 +165,58 @@ class _Totals:
     def __init__(self) -> None:
         self.source_bytes = self.raw_bytes = self.stored_bytes = 0
         self.psnr: list[float] = []
+        self.rules: Counter[str] = Counter()
+        self.fallbacks: list[Fallback] = []
 
     def counted(self, records: Iterable[ArchivedFrame]) -> Iterator[ArchivedFrame]:
         for record in records:
             self.source_bytes += int(record.meta.get("file_bytes", 0))
-            self.raw_bytes += record.width * record.height * record.channels
+            self.raw_bytes += record.width * record.height * record.channels * (2 if record.bit_depth > 8 else 1)
             self.stored_bytes += len(record.payload)
             if record.psnr is not None:
                 self.psnr.append(record.psnr)
+            if record.rule:
+                self.rules[record.rule] += 1
+            if record.fallback:
+                self.fallbacks.append(Fallback(image_name(record), record.codec, record.quality, record.fallback))
             yield record
 
 
-def _noted(frames: Iterable[Frame], captured: dict[FrameKey, str], codec: Codec, quality: int) -> Iterator[Frame]:
-    """Note the key and name of each frame that passes."""
-    for frame in frames:
-        captured[frame_key(frame, codec, quality)] = image_name(frame)
-        yield frame
+def _policy(config: LineConfig) -> Policy:
+    codec, lossless = load_codec(config.compress.codec), Setting(load_codec(config.compress.lossless), BEST)
+    rules = config.policy
+
+    def setting(quality: int | str) -> Setting:
+        return Setting(codec, quality) if isinstance(quality, int) else lossless
+
+    return Policy(
+        default=Setting(codec, config.compress.quality),
+        products={name: setting(quality) for name, quality in rules.products.items()},
+        suspect=None if rules.suspect is None else setting(rules.suspect),
+        good=None if rules.good is None else setting(rules.good),
+        audit=lossless if rules.audit_every else None,
+        audit_every=rules.audit_every or 1,
+    )
+
+
+def _guard(config: CompressConfig) -> Guard | None:
+    if not config.verify:
+        return None
+    return Guard(load_codec(config.lossless), Floor(config.min_psnr, config.min_ms_ssim))
+
+
+def _noted(requests: Iterable[Request], captured: dict[FrameKey, str]) -> Iterator[Request]:
+    """Note what is asked for, and the name of the frame, as each request passes."""
+    for request in requests:
+        captured[request.key] = image_name(request.frame)
+        yield request
+
+
+def _answering(records: Iterable[ArchivedFrame], made: dict[FrameKey, FrameKey]) -> Iterator[ArchivedFrame]:
+    """Note as which row each request is stored."""
+    for record in records:
+        made[record.asked] = record.key
+        yield record
 
 
 def _named(failures: Iterable[Failure], captured: dict[FrameKey, str]) -> Iterator[Failure]:
@@ -175,7 +235,7 @@ def _drained(frames: Iterable[Frame]) -> list[Verdict]:
 
 def _trained(config: DetectConfig, dataset: Dataset, track: Track) -> Detector:
     """The detector, fit on the train split, its threshold fixed on the calibration split."""
-    detector = load_detector(config.detector)
+    detector = EightBitDetector(load_detector(config.detector))
     for images, labels in track([_pixels(dataset, "train", track)], "training the detector", None):
         detector.fit(images, labels, seed=SEED)
     images, labels = _pixels(dataset, "calibration", track)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Protocol
 
 from inspect_compress.errors import ImageError, InspectCompressError
-from inspect_compress.images import Image, image_from_bytes, list_images
+from inspect_compress.images import Image, image_from_bytes, list_images, sample_bytes
 from inspect_compress.plugins import load_plugin, plugin_names
 from pipelines.frame import Frame
 
@@ -121,8 +121,8 @@ class FolderSource:
 def frame_id(name: str, pixels: Image) -> str:
     """The id of a picture: 20 hex digits of the SHA-256 over its name, shape and pixels.
 
-    `pixels` is `uint8`, `(H, W)` or `(H, W, 3)`.
+    `pixels` is `uint8` or `uint16`; 16-bit samples are hashed little-endian.
     """
     digest = hashlib.sha256(f"{name}\n{pixels.shape}\n".encode())
-    digest.update(pixels.tobytes())
+    digest.update(sample_bytes(pixels))
     return digest.hexdigest()[:ID_DIGITS]

@@ -1,8 +1,8 @@
 """The stages of the chain. Each takes an iterator and returns one, and holds a few frames at a time.
 
-frames = FolderSource("frames")
-fresh = unstored(frames, archive, codec, quality=60)
-keys = list(store(compress(fresh, codec, quality=60), archive))
+policy, guard = Policy(Setting(load_codec("qarv"), 60)), Guard(load_codec("jxl"))
+fresh = unstored(choose(FolderSource("frames"), policy), archive)
+keys = list(store(compress(fresh, guard), archive))
 for verdict in detect(decode(read_back(keys, archive)), detector):
     print(verdict.image, verdict.defective)
 """
@@ -20,11 +20,15 @@ from typing import TypeVar
 import pyarrow.compute as pc
 
 from inspect_compress.codecs import Codec, load_codec
-from inspect_compress.errors import ArchiveError, InspectCompressError
+from inspect_compress.errors import ArchiveError, DetectorError, InspectCompressError
 from inspect_compress.fidelity import psnr
+from inspect_compress.guard import Floor, Guarded, encode_guarded
+from inspect_compress.images import bit_depth, sample_bytes
 from pipelines.archive import Archive, ArchivedFrame, FrameKey, commit_batches
 from pipelines.detectors import Detector
+from pipelines.detectors.scoring import scores_or_errors
 from pipelines.frame import Frame
+from pipelines.policy import Request
 from pipelines.sources import Failure, OnFailure, stop
 
 MAX_WORKERS = 4
@@ -47,22 +51,31 @@ class Verdict:
     defective: bool
 
 
-def unstored(frames: Iterable[Frame], archive: Archive, codec: Codec, *, quality: int) -> Iterator[Frame]:
-    """Leave out the frames that the archive holds already, encoded by this codec at this quality."""
-    stored = archive.ids()
-    return (frame for frame in frames if frame_key(frame, codec, quality) not in stored)
+@dataclass(frozen=True)
+class Guard:
+    """What is demanded of every encoding before it is stored, and the lossless codec that takes over in the end."""
+
+    lossless: Codec
+    floor: Floor | None = None
+
+
+def unstored(requests: Iterable[Request], archive: Archive) -> Iterator[Request]:
+    """Leave out the frames that the archive holds already, encoded as asked for or as the guard fell back then."""
+    stored, answers = archive.ids(), archive.answers()
+    return (request for request in requests if request.key not in stored and request.key not in answers)
 
 
 def compress(
-    frames: Iterable[Frame], codec: Codec, *, quality: int, on_failure: OnFailure = stop
+    requests: Iterable[Request], guard: Guard | None, *, on_failure: OnFailure = stop
 ) -> Iterator[ArchivedFrame]:
     """Encode frames on several cores, in their order, and measure each against its decoded image.
 
-    A frame that the codec cannot encode, or not decode again, is handed to `on_failure`.
+    With a guard, what fails its checks is encoded anew, and in the end without loss. A frame of which there is no
+    sound encoding is handed to `on_failure`.
     """
-    for frame, result in _in_threads(lambda frame: encode(frame, codec, quality=quality), frames):
+    for request, result in _in_threads(lambda request: encode(request, guard), requests):
         if isinstance(result, InspectCompressError):
-            on_failure(Failure(image_name(frame), frame.frame_id, result))
+            on_failure(Failure(image_name(request.frame), request.frame.frame_id, result))
         else:
             yield result
 
@@ -104,40 +117,53 @@ def decode(records: Iterable[ArchivedFrame], *, on_failure: OnFailure = stop) ->
             yield result
 
 
-def detect(frames: Iterable[Frame], detector: Detector) -> Iterator[Verdict]:
-    """Score frames; one at or above the detector's threshold is defective."""
+def detect(frames: Iterable[Frame], detector: Detector, *, on_failure: OnFailure = stop) -> Iterator[Verdict]:
+    """Score frames; one at or above the detector's threshold is defective.
+
+    A frame that the detector cannot score is handed to `on_failure`.
+    """
     waiting = iter(frames)
     while batch := list(islice(waiting, SCORED_AT_ONCE)):
-        scores = detector.score([frame.pixels for frame in batch])
+        scores = scores_or_errors(detector, [frame.pixels for frame in batch])
         for frame, score in zip(batch, scores, strict=True):
-            defective = bool(score >= detector.threshold)
-            yield Verdict(frame.frame_id, image_name(frame), float(score), defective)
+            if isinstance(score, DetectorError):
+                on_failure(Failure(image_name(frame), frame.frame_id, score))
+            else:
+                yield Verdict(frame.frame_id, image_name(frame), score, bool(score >= detector.threshold))
 
 
-def encode(frame: Frame, codec: Codec, *, quality: int) -> ArchivedFrame:
-    """Encode one frame and measure its fidelity. Raises what the codec raises."""
-    payload = codec.encode(frame.pixels, quality=quality)
-    height, width = frame.pixels.shape[:2]
+def encode(request: Request, guard: Guard | None) -> ArchivedFrame:
+    """Encode one frame and measure its fidelity.
+
+    Raises VerificationError where the guard finds no sound encoding; without a guard, what the codec raises.
+    """
+    frame, pixels = request.frame, request.frame.pixels
+    kept = _encoded(request, guard)
+    height, width = pixels.shape[:2]
     return ArchivedFrame(
-        **frame_key(frame, codec, quality)._asdict(),
+        frame_id=frame.frame_id,
         captured_at=frame.captured_at,
+        codec=kept.codec.codec_id,
+        model=kept.codec.model,
+        quality=kept.quality,
         width=width,
         height=height,
-        channels=1 if frame.pixels.ndim == 2 else frame.pixels.shape[2],
-        payload=payload,
-        pixels_sha256=hashlib.sha256(frame.pixels.tobytes()).hexdigest(),
-        psnr=psnr(frame.pixels, codec.decode(payload)),
+        channels=1 if pixels.ndim == 2 else pixels.shape[2],
+        payload=kept.data,
+        bit_depth=bit_depth(pixels),
+        pixels_sha256=hashlib.sha256(sample_bytes(pixels)).hexdigest(),
+        psnr=psnr(pixels, kept.reconstruction),
         line=frame.line,
         station=frame.station,
         product=frame.product,
         camera=frame.camera,
         meta=frame.meta,
+        rule=request.rule,
+        fallback="; ".join(map(str, kept.attempts)),
+        asked_codec=request.codec.codec_id if kept.attempts else "",
+        asked_model=request.codec.model if kept.attempts else "",
+        asked_quality=request.quality if kept.attempts else 0,
     )
-
-
-def frame_key(frame: Frame, codec: Codec, quality: int) -> FrameKey:
-    """What the archive knows this frame by, encoded by this codec at this quality."""
-    return FrameKey(frame.frame_id, codec.codec_id, codec.model, quality)
 
 
 def image_name(frame: Frame | ArchivedFrame) -> str:
@@ -145,11 +171,23 @@ def image_name(frame: Frame | ArchivedFrame) -> str:
     return frame.meta.get("path", frame.frame_id)
 
 
+def _encoded(request: Request, guard: Guard | None) -> Guarded:
+    codec, pixels, quality = request.codec, request.frame.pixels, request.quality
+    if guard:
+        return encode_guarded(codec, pixels, quality=quality, floor=guard.floor, lossless=guard.lossless)
+    data = codec.encode(pixels, quality=quality)
+    return Guarded(data, codec, quality, codec.decode(data))
+
+
 def _decoded(record: ArchivedFrame, codec: Codec) -> Frame:
     pixels = codec.decode(record.payload)
     shape = (record.height, record.width) + ((record.channels,) if record.channels > 1 else ())
     if pixels.shape != shape:
         raise ArchiveError(f"frame {record.frame_id}: decodes to {pixels.shape}; the archive says {shape}")
+    if (bit_depth(pixels) > 8) != (record.bit_depth > 8):
+        raise ArchiveError(
+            f"frame {record.frame_id}: decodes to {pixels.dtype} samples; the archive says {record.bit_depth} bits"
+        )
     return Frame(
         pixels=pixels,
         frame_id=record.frame_id,

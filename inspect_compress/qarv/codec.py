@@ -20,12 +20,13 @@ from inspect_compress.qarv.container import Container, Header, Level
 from inspect_compress.qarv.container_reader import read_container
 from inspect_compress.qarv.draft import Draft
 from inspect_compress.qarv.entropy import LevelReader, Models
-from inspect_compress.qarv.expectation import expected_curves
+from inspect_compress.qarv.expectation import expect
 from inspect_compress.qarv.lmbda_map import LmbdaMap, grid, index_of, offsets_of, read_map, write_map
-from inspect_compress.qarv.network import LMBDA_STEPS, STRIDES
+from inspect_compress.qarv.network import LMBDA_STEPS
 from inspect_compress.qarv.planes import from_planes, plane_shapes
 from inspect_compress.qarv.rate_control import at_least, within_bytes
 from inspect_compress.qarv.rounding import PRICE, Rounding
+from inspect_compress.qarv.strides import STRIDES
 from inspect_compress.qarv.threads import one_thread, side_by_side
 from inspect_compress.qarv.weights import Model, default_fingerprint, installed_model
 
@@ -65,8 +66,9 @@ class QarvCodec:
     ) -> bytes:
         """Compress a `uint8` image, `(H, W)` or `(H, W, 3)`, sides 1 to 8192, as one `Demand` says.
 
-        Of a size at least 97 % is used, unless the best file needs less. Of the files with a fidelity, it is the one
-        of the lowest λ. Raises ImageError, and ConfigError where a demand is wrong or impossible.
+        Of a size at least 97 % are used, or all but 8 bytes, unless the best file needs less. Of the files with a
+        fidelity, it is the one of the lowest λ. Raises ImageError, and ConfigError where a demand is wrong or
+        impossible.
         """
         return self.draft(image, Demand(quality, bpp, max_bytes, min_psnr, min_ms_ssim, priority)).data
 
@@ -93,12 +95,12 @@ class QarvCodec:
         def at(index: int, price: float = PRICE) -> Draft:
             return self._draft(image, np.clip(index + offsets, 0, LMBDA_STEPS - 1), price)
 
-        log_bytes, decibels = expected_curves(image, self._model.network.shape.lmbdas())
+        expectation = expect(image, self._model.network.shape.lmbdas())
         budget = demand.budget(image)
         if budget is not None:
-            return within_bytes(at, log_bytes, budget)
+            return within_bytes(at, expectation.log_bytes, budget)
         if demand.min_psnr or demand.min_ms_ssim:
-            return at_least(at, decibels, demand, image)
+            return at_least(at, expectation, demand, image)
         assert demand.priority
         return at(index_of(demand.priority.background_quality))
 

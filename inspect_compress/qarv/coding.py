@@ -12,9 +12,10 @@ from inspect_compress.images import Image
 from inspect_compress.qarv.entropy import SYMBOL_LIMIT, LevelReader, Rows, Symbols
 from inspect_compress.qarv.exact import ExactPrediction
 from inspect_compress.qarv.lmbda_map import LmbdaMap, halved_map
-from inspect_compress.qarv.network import MARGIN, STRIDES, Prediction
+from inspect_compress.qarv.network import MARGIN, Prediction
 from inspect_compress.qarv.planes import Planes, from_planes, to_planes
 from inspect_compress.qarv.rounding import Rounding
+from inspect_compress.qarv.strides import STRIDES
 from inspect_compress.qarv.strips import by_strips, rows_of
 from inspect_compress.qarv.threads import one_thread
 from inspect_compress.qarv.weights import CodingNetwork

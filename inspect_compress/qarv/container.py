@@ -77,6 +77,11 @@ class Container:
     ends: tuple[int, ...]
 
     @property
+    def size(self) -> int:
+        """Bytes of the whole file."""
+        return self.ends[-1] + CHECKSUM.size
+
+    @property
     def seed(self) -> int:
         """What the CRC-32C of each level's symbols goes on from."""
         return 0 if self.version == 1 else self.header.seed

@@ -22,7 +22,7 @@ from inspect_compress.qarv.container import (
     Header,
     Level,
 )
-from inspect_compress.qarv.network import STRIDES
+from inspect_compress.qarv.strides import STRIDES
 
 _DEPTH_MASK = 0x0F
 _LONGEST_NUMBER = 5
@@ -45,7 +45,7 @@ def read_container(data: bytes, *, prefix: bool = False) -> Container:
     if version not in (1, VERSION):
         raise UnknownVersionError(f"is of format version {version}; this program reads versions 1 and {VERSION}")
     container = _read_1(data) if version == 1 else _read_2(data)
-    size = container.ends[-1] + CHECKSUM.size
+    size = container.size
     if len(data) > size:
         raise DamagedFileError(f"is damaged: it has {len(data)} bytes and its header says {size}")
     if len(data) < size and not prefix:

@@ -7,8 +7,8 @@ from inspect_compress.qarv.coding import Passes, code_image, render_image
 from inspect_compress.qarv.container import CHECK, CHECKSUM, Header, Level, write_container
 from inspect_compress.qarv.entropy import LevelWriter, Models, Rows, Symbols
 from inspect_compress.qarv.lmbda_map import LmbdaMap
-from inspect_compress.qarv.network import STRIDES
 from inspect_compress.qarv.rounding import Rounding
+from inspect_compress.qarv.strides import STRIDES
 from inspect_compress.qarv.weights import CodingNetwork
 
 _ENDS = len(STRIDES) * (CHECK.size + 3) + CHECKSUM.size

@@ -23,7 +23,6 @@ from inspect_compress.qarv.likelihood import SCALE_STEPS
 from inspect_compress.qarv.network import (
     LMBDA_STEPS,
     MARGIN,
-    STRIDES,
     Conditions,
     Encoder,
     Posterior,
@@ -35,6 +34,7 @@ from inspect_compress.qarv.network import (
     take,
 )
 from inspect_compress.qarv.products import NARROW, WIDE, FastestProducts, Products, halvings
+from inspect_compress.qarv.strides import STRIDES
 from inspect_compress.qarv.strips import by_strips, in_strips, rows_of, with_halo
 
 FRACTION_BITS = {32: 9, 16: 10, 8: 11}

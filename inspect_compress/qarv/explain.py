@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from inspect_compress.errors import ImageError
 from inspect_compress.fidelity import ms_ssim, psnr
-from inspect_compress.images import Image, read_image
+from inspect_compress.images import Image, read_8_bit_image
 from inspect_compress.qarv.codec import QarvCodec
 from inspect_compress.qarv.coding import PlaceBits
 from inspect_compress.qarv.container import Header
@@ -19,7 +19,8 @@ from inspect_compress.qarv.container_reader import read_container
 from inspect_compress.qarv.describe import errors_of, facts_of
 from inspect_compress.qarv.lapped import BLOCK
 from inspect_compress.qarv.lmbda_map import LmbdaMap, quality_of, read_map
-from inspect_compress.qarv.network import MARGIN, STRIDES
+from inspect_compress.qarv.network import MARGIN
+from inspect_compress.qarv.strides import STRIDES
 
 BUSIEST = 0.1
 """Share of the blocks that are called the busiest."""
@@ -162,7 +163,7 @@ def _edges(side: int) -> NDArray[np.int64]:
 
 
 def _original(path: Path, compressed: Path, header: Header) -> Image:
-    image = read_image(path)
+    image = read_8_bit_image(path)
     channels = 1 if image.ndim == 2 else 3
     if (*image.shape[:2], channels) != (header.height, header.width, header.channels):
         raise ImageError(

@@ -24,7 +24,8 @@ from inspect_compress.images import Image
 from inspect_compress.qarv.explain import BUSIEST, Explanation
 from inspect_compress.qarv.lapped import BLOCK
 from inspect_compress.qarv.lmbda_map import LmbdaMap
-from inspect_compress.qarv.network import MARGIN, STRIDES
+from inspect_compress.qarv.network import MARGIN
+from inspect_compress.qarv.strides import STRIDES
 
 DOTS_PER_INCH = 130
 LONG_SIDE, LEAST_SIDE = 4.6, 1.2
@@ -45,8 +46,6 @@ MOST_PIXELS = 2048
 BITS_COLOURS, ERROR_COLOURS = "viridis", "inferno"
 BITS_TOP, ERROR_TOP = 99.5, 99.9
 """Percentiles that the scales end at, so that a single place does not make all others dark."""
-FEW_BLOCKS = 6
-"""From so many on, the last row and column do not set the scale: bits of what lies over the border fall to them."""
 LEAST_ERROR_TOP = 4.0
 """Grey levels: errors below one that nobody sees should not look alarming."""
 
@@ -64,7 +63,7 @@ FONTS = (
 )
 """For file names, tried letter by letter; those that are not installed are left out."""
 
-Shown = NDArray[np.uint8] | NDArray[np.float64]
+Shown = Image | NDArray[np.float64]
 
 
 def explain_plot(explanation: Explanation) -> Image:
@@ -177,8 +176,7 @@ def _frame(axes: Axes, page: _Page, explanation: Explanation) -> None:
 def _bits(axes: Axes, page: _Page, explanation: Explanation) -> None:
     density = explanation.bits_per_pixel
     note = f"the busiest {BUSIEST:.0%} of the blocks have {explanation.busiest_share:.0%} of the bits"
-    inside = density[:-1, :-1] if min(density.shape) >= FEW_BLOCKS else density
-    top = float(np.percentile(inside, BITS_TOP, method="higher"))
+    top = float(np.percentile(density, BITS_TOP, method="higher"))
     _show(axes, page, "bits per pixel", note, density, cmap=BITS_COLOURS, vmin=0, vmax=top, block=BLOCK)
     _scale(axes, page, "bits per pixel", exceeded=bool(density.max() > top))
     _outline(axes, explanation.indexes)

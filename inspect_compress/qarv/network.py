@@ -25,7 +25,6 @@ from inspect_compress.qarv.lapped import BLOCK, SUPPORT, lapped_basis
 from inspect_compress.qarv.likelihood import scale_index
 from inspect_compress.qarv.strips import by_strips, in_strips, rows_of, with_halo
 
-STRIDES = (32, 16, 8)
 LMBDA_STEPS = 256
 
 MARGIN = 4

@@ -14,20 +14,25 @@ from inspect_compress.errors import ConfigError
 from inspect_compress.fidelity import ms_ssim, psnr
 from inspect_compress.images import Image
 from inspect_compress.qarv.draft import Draft
-from inspect_compress.qarv.expectation import Curve
+from inspect_compress.qarv.expectation import Curve, Expectation
 from inspect_compress.qarv.rounding import PRICE
 from inspect_compress.qarv.search import Search
 
-WELL_USED = 0.97
+_WELL_USED = 0.97
 """The part of a budget from which a file is taken as it is."""
+_FEW = 8
+"""Bytes that a file may fall short by in any case: of a tiny one, a symbol is a byte."""
 
 _AIM = 0.985
 _NEAR = 1.01
 """How far beyond the budget an expected size may lie for the true one to be looked at."""
-_FINER_ATTEMPTS = 3
-_HIGHEST_PRICE = 5 * PRICE
-_LOG_BYTES_A_DOUBLING = 0.06
-"""What a file shrinks by, about, where rounding's price doubles."""
+_FINER_STEPS = 3
+"""Steps of λ above the one that fits, which are tried with coarser rounding; in small files a symbol is a byte."""
+_FINER_ATTEMPTS = 5
+_MOST_DOUBLINGS = 3.0
+"""Of the price of rounding."""
+_SHRINKING = 0.4
+"""What they take off the logarithm of a file's size, about."""
 
 
 class Drafting(Protocol):
@@ -37,7 +42,7 @@ class Drafting(Protocol):
 
 
 def within_bytes(draft: Drafting, guess: Curve, budget: int) -> Draft:
-    """The draft of the highest λ whose file has at most `budget` bytes, or one that uses WELL_USED of them.
+    """The draft of the highest λ whose file has at most `budget` bytes, or one that uses them well.
 
     Raises ConfigError where the smallest file has more.
     """
@@ -50,11 +55,20 @@ def within_bytes(draft: Drafting, guess: Curve, budget: int) -> Draft:
         search.add(index, math.log(size))
         if size <= budget and (best is None or len(best.data) < size):
             best = attempt
-            if size >= WELL_USED * budget:
+            if uses(budget, size):
                 return best
     if best is None:
         raise ConfigError(f"a file of at most {budget} bytes is impossible: the smallest has {len(draft(0).data)}")
-    return best if search.above == len(guess) else _finer(draft, search.above, budget, best)
+    for index in range(search.above, min(search.above + _FINER_STEPS, len(guess))):
+        best = _finer(draft, index, budget, best)
+        if uses(budget, len(best.data)):
+            break
+    return best
+
+
+def uses(budget: int, size: float) -> bool:
+    """Whether a file of `size` bytes is within the budget and uses 97 % of it, or all but 8 bytes."""
+    return min(_WELL_USED * budget, budget - _FEW) <= size <= budget
 
 
 def _size(draft: Draft, budget: int) -> float:
@@ -63,28 +77,37 @@ def _size(draft: Draft, budget: int) -> float:
 
 
 def _finer(draft: Drafting, index: int, budget: int, best: Draft) -> Draft:
-    """Between two steps of λ: the higher one, with residuals rounded to 0 more often, or else `best`."""
-    excess = math.log(draft(index).expected_bytes / (_AIM * budget))
-    doublings, shrinking = 0.0, _LOG_BYTES_A_DOUBLING
+    """A step of λ that is too high, with residuals rounded to 0 more often, or else `best`.
+
+    The price is found by regula falsi between one that is too low and one that is too high.
+    """
+    too_low, over = 0.0, math.log(draft(index).expected_bytes / (_AIM * budget))
+    too_high, under = _MOST_DOUBLINGS, -_SHRINKING
     for _ in range(_FINER_ATTEMPTS):
-        doublings = min(doublings + excess / shrinking, math.log2(_HIGHEST_PRICE / PRICE))
+        part = over / (over - under)
+        doublings = too_low + (too_high - too_low) * min(max(part, 0.1), 0.9)
         attempt = draft(index, PRICE * 2**doublings)
         size = _size(attempt, budget)
         if len(best.data) < size <= budget:
             best = attempt
-        if WELL_USED * budget <= size <= budget:
+        if uses(budget, size):
             break
         excess = math.log(size / (_AIM * budget))
+        if excess > 0:
+            too_low, over = doublings, excess
+        else:
+            too_high, under = doublings, excess
     return best
 
 
-def at_least(draft: Drafting, guess: Curve, demand: Demand, image: Image) -> Draft:
+def at_least(draft: Drafting, expectation: Expectation, demand: Demand, image: Image) -> Draft:
     """The draft of the lowest λ whose picture is as near to the image as was demanded.
 
     Raises ConfigError where the highest λ is not near enough.
     """
     name, floor, measure = _fidelity(demand)
-    search = Search(guess if demand.min_psnr else 1.1 * guess - 24, _decibels(name, floor))
+    guess = expectation.psnr if demand.min_psnr is not None else expectation.ms_ssim
+    search = Search(guess, _decibels(name, floor))
     best: Draft | None = None
     nearest = (-math.inf, 0)
     while not search.over:

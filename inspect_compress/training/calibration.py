@@ -10,9 +10,10 @@ from torch import Tensor, nn
 from inspect_compress.images import Image
 from inspect_compress.qarv.coding import code_image, render_image
 from inspect_compress.qarv.lmbda_map import everywhere
-from inspect_compress.qarv.network import LMBDA_STEPS, STRIDES, Block, Network
+from inspect_compress.qarv.network import LMBDA_STEPS, Block, Network
 from inspect_compress.qarv.products import NARROW
 from inspect_compress.qarv.rounding import Rounding
+from inspect_compress.qarv.strides import STRIDES
 from inspect_compress.qarv.tables import gaussian_tables
 
 _SAMPLES_A_CALL = 128

@@ -6,12 +6,11 @@ from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from inspect_compress.errors import DatasetError
-from inspect_compress.images import Image, list_images, read_image
+from inspect_compress.images import Image, halved, list_images, read_8_bit_image
 from inspect_compress.qarv.network import MARGIN
 from inspect_compress.qarv.planes import to_planes
 from inspect_compress.training.config import SourceConfig
@@ -50,9 +49,9 @@ def load_sources(configs: Sequence[SourceConfig], held_out: int) -> tuple[list[S
         files = image_files(config)
         if number == 0:
             chosen = set(files[:: max(1, len(files) // held_out)][:held_out])
-            validation = [read_image(file) for file in sorted(chosen)]
+            validation = [read_8_bit_image(file) for file in sorted(chosen)]
             files = [file for file in files if file not in chosen]
-        sources.append(Source([read_image(file) for file in files], config.weight))
+        sources.append(Source([read_8_bit_image(file) for file in files], config.weight))
     return sources, validation
 
 
@@ -83,7 +82,7 @@ class Crops:
         image = source.images[int(rng.integers(len(source.images)))]
         inner = self.size - 2 * MARGIN
         if min(image.shape[:2]) >= 2 * inner or rng.random() < _HALVE_PART:
-            image = _halved(image)
+            image = halved(image)
         image = _cut(_at_least(image, inner), inner, rng)
         planes = np.concatenate(to_planes(image))
         plane = planes[0]
@@ -93,11 +92,6 @@ class Crops:
             plane = plane.T
         plane = plane[:: rng.choice((-1, 1)), :: rng.choice((-1, 1))]
         return np.pad(plane, MARGIN, mode="edge")
-
-
-def _halved(image: Image) -> Image:
-    size = (max(1, image.shape[1] // 2), max(1, image.shape[0] // 2))
-    return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
 
 
 def _at_least(image: Image, side: int) -> Image:

@@ -26,8 +26,9 @@ from inspect_compress.qarv.exact import (
     shifted_bias,
 )
 from inspect_compress.qarv.likelihood import LOG_SCALE_MIN, LOG_SCALE_STEP
-from inspect_compress.qarv.network import LMBDA_STEPS, STRIDES, Block, Latent, Network
+from inspect_compress.qarv.network import LMBDA_STEPS, Block, Latent, Network
 from inspect_compress.qarv.products import NARROW, WIDE, halvings
+from inspect_compress.qarv.strides import STRIDES
 from inspect_compress.qarv.weights import Model, read_weights, save_exact_weights
 from inspect_compress.training.calibration import Activations, best_scale, watch
 from inspect_compress.training.config import TrainConfig

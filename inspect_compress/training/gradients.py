@@ -11,7 +11,8 @@ from concurrent.futures import ThreadPoolExecutor
 import torch
 from torch import Tensor
 
-from inspect_compress.qarv.network import STRIDES, Network
+from inspect_compress.qarv.network import Network
+from inspect_compress.qarv.strides import STRIDES
 from inspect_compress.training.objective import Outcome, evaluate_batch
 
 

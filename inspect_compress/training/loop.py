@@ -16,7 +16,8 @@ from torch import Tensor, nn
 
 from inspect_compress.errors import ConfigError
 from inspect_compress.files import write_file
-from inspect_compress.qarv.network import STRIDES, Block, Network, Shape
+from inspect_compress.qarv.network import Block, Network, Shape
+from inspect_compress.qarv.strides import STRIDES
 from inspect_compress.qarv.weights import Model, read_weights, save_weights
 from inspect_compress.training.card import card_text
 from inspect_compress.training.config import TrainConfig

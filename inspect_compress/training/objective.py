@@ -11,11 +11,11 @@ from inspect_compress.qarv.likelihood import LOG_SCALE_MIN, probability, scale_i
 from inspect_compress.qarv.network import (
     DISTORTION_WEIGHT,
     MARGIN,
-    STRIDES,
     Network,
     Prediction,
 )
 from inspect_compress.qarv.rounding import Rounding
+from inspect_compress.qarv.strides import STRIDES
 from inspect_compress.qarv.tables import gaussian_tables
 
 _NARROW = 0.7

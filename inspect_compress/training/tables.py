@@ -9,8 +9,8 @@ from inspect_compress.images import Image
 from inspect_compress.qarv.coding import code_image
 from inspect_compress.qarv.likelihood import SCALE_STEPS
 from inspect_compress.qarv.lmbda_map import everywhere, index_of
-from inspect_compress.qarv.network import STRIDES
 from inspect_compress.qarv.rounding import Rounding
+from inspect_compress.qarv.strides import STRIDES
 from inspect_compress.qarv.tables import TOTAL, gaussian_tables, radius, to_frequencies
 from inspect_compress.qarv.weights import CodingNetwork
 

@@ -16,7 +16,7 @@ from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import StratifiedKFold
 
 from inspect_compress.errors import DatasetError, InspectCompressError
-from inspect_compress.images import Image, read_image
+from inspect_compress.images import Image, read_8_bit_image
 from pipelines.datasets import read_dataset
 from pipelines.detectors import Labels, Scores, detector_names, load_detector
 
@@ -41,7 +41,7 @@ def read_split(labels: Path, split: str) -> tuple[list[Image], Labels]:
     items = [item for item in read_dataset(labels).items if item.split == split]
     if not items:
         raise DatasetError(f"{labels}: has no rows of split {split!r}; name one so")
-    return [read_image(item.image) for item in items], np.array([item.is_defective for item in items])
+    return [read_8_bit_image(item.image) for item in items], np.array([item.is_defective for item in items])
 
 
 def cross_validated(name: str, images: list[Image], labels: Labels, *, folds: int, seed: int) -> Scores:

@@ -160,6 +160,9 @@ def test_memory_and_progress_are_told_for_each_codec(frames: Path) -> None:
 def test_an_error_in_a_codecs_process_reaches_the_caller(tmp_path: Path) -> None:
     with pytest.raises(ImageError, match=r"none\.png: cannot be read"):
         run_bench([tmp_path / "none.png"], ["jpeg"], {}, anchor="jpeg")
+    write_png(tmp_path / "deep.png", np.full((9, 9), 4095, np.uint16))
+    with pytest.raises(ImageError, match=r"deep\.png: has 12 bits per sample"):
+        run_bench([tmp_path / "deep.png"], ["png"], {}, anchor="png")
 
 
 def test_a_limit_takes_frames_from_the_whole_dataset() -> None:

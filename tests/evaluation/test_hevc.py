@@ -36,3 +36,8 @@ def test_the_command_prints_the_bd_rate_of_real_frames() -> None:
 def test_colour_is_refused() -> None:
     with pytest.raises(ImageError, match="colour"):
         encode(np.zeros((32, 32, 3), np.uint8), 20)
+
+
+def test_more_than_8_bits_are_refused() -> None:
+    with pytest.raises(ImageError, match="12 bits"):
+        encode(np.full((32, 32), 4095, np.uint16), 20)

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from inspect_compress import load_codec, read_image
+from inspect_compress import load_codec, read_image, write_png
 from pipelines.archive import Archive
 
 Run = subprocess.CompletedProcess[str]
@@ -198,19 +198,23 @@ def test_a_settings_file_that_is_not_there_is_named(pilot: Pilot, spots: Path, t
     assert_one_line(pilot(spots, "--out", tmp_path / "o", "--config", tmp_path / "none.toml"), "none.toml")
 
 
-def test_a_damaged_test_image_is_named_and_nothing_is_left(
-    pilot: Pilot, write_dataset: Writer, settings: Path, tmp_path: Path
+@pytest.mark.parametrize("reason", ["damaged", "12 bits per sample"])
+def test_a_test_image_that_cannot_be_measured_is_named_and_nothing_is_left(
+    pilot: Pilot, write_dataset: Writer, settings: Path, tmp_path: Path, reason: str
 ) -> None:
     data = tmp_path / "data"
     write_dataset(
         data, [""] * 45 + ["spot"] * 15, (["train"] * 15 + ["calibration"] * 15 + ["test"] * 15) + ["test"] * 15
     )
     image = data / "images" / "059.png"
-    image.write_bytes(image.read_bytes()[:200])
+    if reason == "damaged":
+        image.write_bytes(image.read_bytes()[:200])
+    else:
+        write_png(image, np.full((64, 64), 4095, np.uint16), overwrite=True)
 
     ran = pilot(data, "--out", tmp_path / "out", "--config", settings)
 
-    assert_one_line(ran, "059.png", "damaged")
+    assert_one_line(ran, "059.png", reason)
     assert [p.name for p in tmp_path.iterdir()] == ["data"]
 
 

@@ -8,6 +8,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import array_shapes, arrays
 from PIL import Image as PillowImage
 
 from inspect_compress.classical import (
@@ -19,7 +22,7 @@ from inspect_compress.classical import (
     WebpCodec,
     jxl_distance,
 )
-from inspect_compress.codecs import Codec, check_quality
+from inspect_compress.codecs import Codec, check_quality, is_lossless
 from inspect_compress.errors import ConfigError, DamagedFileError, ImageError
 from inspect_compress.fidelity import psnr
 from inspect_compress.images import Image, read_image
@@ -147,15 +150,60 @@ def test_other_bytes_are_damaged(codec: Codec) -> None:
         codec.decode(b"frame,score\n1,0.5\n" * 40)
 
 
-def test_a_png_of_16_bits_is_no_frame() -> None:
-    data = cv2.imencode(".png", np.zeros((4, 5), np.uint16))[1].tobytes()
+def test_a_png_of_16_bit_colour_is_no_frame() -> None:
+    data = cv2.imencode(".png", np.zeros((4, 5, 3), np.uint16))[1].tobytes()
     with pytest.raises(DamagedFileError, match="uint16"):
         PngCodec().decode(data)
 
 
+def deep_scene(depth: int, height: int = 96, width: int = 128) -> Image:
+    """A shaded surface as a camera of 10, 12 or 16 bits sees it, `uint16`, with its full range used."""
+    noise = np.random.default_rng(depth).normal(0, 2, (height, width))
+    surface = np.linspace(0, 255, width) + noise
+    return (surface.clip(0, 255) / 255 * (2**depth - 1)).astype(np.uint16)
+
+
+lossless_codec = pytest.mark.parametrize("codec", [PngCodec(), JxlCodec()], ids=lambda codec: codec.codec_id)
+
+
+@lossless_codec
+@pytest.mark.parametrize("depth", [10, 12, 16])
+def test_deep_mono_is_kept_bit_for_bit(codec: Codec, depth: int) -> None:
+    image = deep_scene(depth)
+    data = codec.encode(image, quality=100)
+    decoded = codec.decode(data)
+    assert decoded.dtype == np.uint16
+    np.testing.assert_array_equal(decoded, image)
+    if codec.codec_id == "png":
+        with PillowImage.open(io.BytesIO(data)) as file:
+            np.testing.assert_array_equal(np.array(file), image)
+
+
+@lossless_codec
+@given(
+    image=arrays(
+        np.uint16, array_shapes(min_dims=2, max_dims=2, max_side=40), elements=st.integers(0, 65535), fill=st.just(9)
+    )
+)
+def test_any_deep_image_is_kept_bit_for_bit(codec: Codec, image: Image) -> None:
+    np.testing.assert_array_equal(codec.decode(codec.encode(image, quality=100)), image)
+
+
+@lossy_codec
+def test_a_deep_image_is_refused_with_its_depth_where_it_would_lose(codec: Codec) -> None:
+    for quality in (1, 99) if codec.codec_id == "jxl" else (1, 99, 100):
+        with pytest.raises(ImageError, match=r"has 12 bits .* png, or jxl at quality 100"):
+            codec.encode(deep_scene(12), quality=quality)
+
+
+def test_codecs_say_from_where_they_are_lossless() -> None:
+    first = {codec.codec_id: next((q for q in range(1, 101) if is_lossless(codec, q)), None) for codec in CODECS}
+    assert first == {"jpeg": None, "jpeg2000": None, "webp": None, "avif": 100, "jxl": 100, "png": 1}
+
+
 @every_codec
 @pytest.mark.parametrize(
-    "image", [np.zeros((4, 4), np.uint16), np.zeros((4, 4, 4), np.uint8)], ids=["16 bit", "RGBA"]
+    "image", [np.zeros((4, 4, 3), np.uint16), np.zeros((4, 4, 4), np.uint8)], ids=["16-bit colour", "RGBA"]
 )
 def test_what_is_no_image_is_refused(codec: Codec, image: Image) -> None:
     with pytest.raises(ImageError):

@@ -3,12 +3,14 @@
 import json
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image as PillowImage
 
+from inspect_compress.fidelity import ms_ssim, psnr
 from inspect_compress.images import Image, read_image, write_png
 
 PROGRAM = str(Path(sys.executable).with_name("inspect-compress"))
@@ -47,7 +49,10 @@ def test_info_says_what_the_header_says(tmp_path: Path) -> None:
     assert (facts["width"], facts["height"], facts["channels"], facts["bit_depth"]) == (47, 31, 1, 8)
     assert (facts["lmbda"], facts["bytes"]) == (16384, size)
     assert [level["stride"] for level in facts["levels"]] == [32, 16, 8]
-    assert size - 46 == sum(level["bytes"] for level in facts["levels"])
+    assert (facts["version"], facts["lmbda_map"]) == (2, None)
+    ends = [level["preview_bytes"] for level in facts["levels"]]
+    assert ends[-1] == size - 4
+    assert [b - a for a, b in pairwise(ends)] == [level["bytes"] + 2 for level in facts["levels"][1:]]
     table = call("info", "part.qarv", cwd=tmp_path).stdout
     assert facts["model"] in table
 
@@ -92,7 +97,7 @@ def test_an_output_that_exists_stays_as_it_is(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "image", "reason"),
     [
-        ("deep.png", PillowImage.fromarray(np.zeros((9, 9), np.uint16)), "16 bits"),
+        ("deep.png", PillowImage.fromarray(np.full((9, 9), 4000, np.uint16)), "12 bits per sample"),
         ("palette.png", PillowImage.fromarray(plate()).convert("P"), "palette"),
         ("ink.jpg", PillowImage.fromarray(plate()).convert("CMYK"), "CMYK"),
         ("glass.png", PillowImage.fromarray(plate()).convert("RGBA"), "alpha"),
@@ -104,6 +109,15 @@ def test_unsupported_images_are_refused_by_name(
     image.save(tmp_path / name)
     refused(call("compress", name, "out.qarv", cwd=tmp_path), name, reason)
     assert not (tmp_path / "out.qarv").exists()
+
+
+@pytest.mark.parametrize(("codec", "packed"), [("png", "packed.png"), ("jxl", "packed.jxl")])
+def test_16_bits_there_and_back(tmp_path: Path, codec: str, packed: str) -> None:
+    deep = plate().astype(np.uint16) * 257
+    write_png(tmp_path / "part.png", deep)
+    call("compress", "part.png", packed, "--codec", codec, "--quality", "100", cwd=tmp_path)
+    assert call("decompress", packed, "back.png", cwd=tmp_path).returncode == 0
+    np.testing.assert_array_equal(read_image(tmp_path / "back.png"), deep)
 
 
 def test_what_is_not_there_or_not_known_is_named(tmp_path: Path) -> None:
@@ -211,3 +225,182 @@ def test_help_teaches_every_command(tmp_path: Path) -> None:
         result = call(command, "--help", cwd=tmp_path)
         assert result.returncode == 0
         assert "xample" in result.stdout, command
+
+
+def test_a_budget_is_kept_and_used(tmp_path: Path) -> None:
+    write_png(tmp_path / "part.png", plate(120, 160))
+    assert call("compress", "part.png", "part.qarv", "--max-bytes", "700", cwd=tmp_path).returncode == 0
+    assert 679 <= (tmp_path / "part.qarv").stat().st_size <= 700
+    assert call("compress", "part.png", "bpp.qarv", "--bpp", "0.5", cwd=tmp_path).returncode == 0
+    assert 1164 <= (tmp_path / "bpp.qarv").stat().st_size <= 1200
+
+
+def test_a_fidelity_is_reached(tmp_path: Path) -> None:
+    write_png(tmp_path / "part.png", plate(200, 200))
+    assert call("compress", "part.png", "a.qarv", "--min-psnr", "41", cwd=tmp_path).returncode == 0
+    assert call("decompress", "a.qarv", "a.png", cwd=tmp_path).returncode == 0
+    assert 41 <= psnr(plate(200, 200), read_image(tmp_path / "a.png")) < 41.5
+    assert call("compress", "part.png", "b.qarv", "--min-ms-ssim", "0.98", cwd=tmp_path).returncode == 0
+    assert call("decompress", "b.qarv", "b.png", cwd=tmp_path).returncode == 0
+    assert 0.98 <= ms_ssim(plate(200, 200), read_image(tmp_path / "b.png")) < 0.985
+
+
+def test_what_cannot_be_had_is_refused_and_nothing_is_written(tmp_path: Path) -> None:
+    write_png(tmp_path / "part.png", plate())
+    for options, words in [
+        (("--max-bytes", "10"), ("part.png", "10 bytes is impossible", "smallest")),
+        (("--min-psnr", "90"), ("part.png", "min_psnr 90", "impossible", "most")),
+        (("--max-bytes", "900", "--quality", "50"), ("exactly one", "quality", "max_bytes")),
+        (("--bpp", "-1"), ("bpp -1", "more than 0")),
+        (("--min-ms-ssim", "1"), ("min_ms_ssim 1", "less than 1")),
+        (("--codec", "jpeg", "--bpp", "1"), ("jpeg", "quality only")),
+    ]:
+        refused(call("compress", "part.png", "out.qarv", *options, cwd=tmp_path), *words)
+        assert not (tmp_path / "out.qarv").exists()
+
+
+def test_a_priority_region_keeps_more(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    frame = np.clip(rng.normal(120, 12, (256, 256)), 0, 255).astype(np.uint8)
+    mask = np.zeros((256, 256), np.uint8)
+    mask[32:96, 160:224] = 255
+    write_png(tmp_path / "part.png", frame)
+    write_png(tmp_path / "mask.png", mask)
+    options = ("--priority", "mask.png", "--background-quality", "20", "--priority-quality", "90")
+    assert call("compress", "part.png", "part.qarv", *options, cwd=tmp_path).returncode == 0
+    facts = json.loads(call("info", "part.qarv", "--json", cwd=tmp_path).stdout)
+    assert (facts["lmbda_map"]["lowest_index"], facts["lmbda_map"]["highest_index"]) == (49, 229)
+    assert facts["lmbda_map"]["bytes"] < 12
+    call("decompress", "part.qarv", "back.png", cwd=tmp_path)
+    back = read_image(tmp_path / "back.png")
+    assert psnr(frame[32:96, 160:224], back[32:96, 160:224]) > psnr(frame[128:], back[128:]) + 8
+    budget = (tmp_path / "part.qarv").stat().st_size * 4 // 5
+    options = (*options, "--max-bytes", str(budget))
+    assert call("compress", "part.png", "small.qarv", *options, cwd=tmp_path).returncode == 0
+    assert 0.97 * budget <= (tmp_path / "small.qarv").stat().st_size <= budget
+
+
+def test_a_folder_of_masks_goes_with_a_folder_of_frames(tmp_path: Path) -> None:
+    (tmp_path / "frames" / "line 1").mkdir(parents=True)
+    (tmp_path / "masks" / "line 1").mkdir(parents=True)
+    mask = np.zeros((60, 80), np.uint8)
+    mask[:20, :20] = 255
+    for name in ("a", "line 1/b", "line 1/c"):
+        write_png(tmp_path / "frames" / f"{name}.png", plate())
+    for name in ("a", "line 1/b"):
+        write_png(tmp_path / "masks" / f"{name}.png", mask)
+    result = call("compress", "frames", "packed", "--priority", "masks", cwd=tmp_path)
+    refused(result, "masks", "no mask line 1/c.png")
+    assert sorted(p.name for p in (tmp_path / "packed").rglob("*.qarv")) == ["a.qarv", "b.qarv"]
+
+
+@pytest.mark.parametrize(
+    ("mask", "words"),
+    [
+        (np.full((30, 80), 255, np.uint8), ("80x30", "80x60")),
+        (np.zeros((60, 80), np.uint8), ("zero all over",)),
+        (np.full((60, 80, 3), 255, np.uint8), ("8-bit grey",)),
+    ],
+)
+def test_bad_masks_are_refused(tmp_path: Path, mask: Image, words: tuple[str, ...]) -> None:
+    write_png(tmp_path / "part.png", plate())
+    write_png(tmp_path / "mask.png", mask)
+    refused(call("compress", "part.png", "o.qarv", "--priority", "mask.png", cwd=tmp_path), "part.png", *words)
+    assert not (tmp_path / "o.qarv").exists()
+
+
+def test_priority_takes_two_qualities_and_no_third(tmp_path: Path) -> None:
+    write_png(tmp_path / "part.png", plate())
+    write_png(tmp_path / "mask.png", np.full((60, 80), 255, np.uint8))
+    options = ("--priority", "mask.png")
+    refused(call("compress", "part.png", "o.qarv", *options, "--quality", "50", cwd=tmp_path), "exclude each other")
+    refused(call("compress", "part.png", "o.qarv", *options, "--priority-quality", "20", cwd=tmp_path), "not above")
+
+
+def test_previews_of_a_file_that_is_cut(tmp_path: Path) -> None:
+    write_png(tmp_path / "part.png", plate())
+    call("compress", "part.png", "part.qarv", cwd=tmp_path)
+    whole = (tmp_path / "part.qarv").read_bytes()
+    ends = [level["preview_bytes"] for level in levels_of(tmp_path)]
+    (tmp_path / "cut.qarv").write_bytes(whole[: ends[1]])
+    for levels in ("1", "2"):
+        for name in ("part", "cut"):
+            command = ("decompress", f"{name}.qarv", f"{name}{levels}.png", "--levels", levels)
+            assert call(*command, cwd=tmp_path).returncode == 0
+        cut, part = (read_image(tmp_path / f"{name}{levels}.png") for name in ("cut", "part"))
+        np.testing.assert_array_equal(cut, part)
+    refused(call("decompress", "cut.qarv", "o.png", cwd=tmp_path), "cut.qarv", "cut short")
+    refused(call("decompress", "cut.qarv", "o.png", "--levels", "3", cwd=tmp_path), "cut.qarv", "inside level 3")
+    shown = call("preview", "cut.qarv", "shown.png", cwd=tmp_path)
+    assert shown.returncode == 0
+    assert f"level 2 of 3, from {ends[1]:,} bytes" in shown.stdout
+    assert "not whole yet" in shown.stdout
+    np.testing.assert_array_equal(read_image(tmp_path / "shown.png"), read_image(tmp_path / "cut2.png"))
+    (tmp_path / "cut.qarv").write_bytes(whole[: ends[0] - 1])
+    refused(call("preview", "cut.qarv", "none.png", cwd=tmp_path), "cut.qarv", "cut short")
+    assert not (tmp_path / "none.png").exists()
+
+
+def test_a_growing_file_is_shown_level_by_level(tmp_path: Path) -> None:
+    write_png(tmp_path / "part.png", plate(200, 200))
+    call("compress", "part.png", "part.qarv", cwd=tmp_path)
+    whole = (tmp_path / "part.qarv").read_bytes()
+    command = [PROGRAM, "preview", "slow.qarv", "shown.png", "--wait", "30"]
+    with (tmp_path / "slow.qarv").open("wb", buffering=0) as slow:
+        viewer = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True)
+        assert viewer.stdout is not None
+        lines = []
+        for start, end in pairwise([0, *(e["preview_bytes"] for e in levels_of(tmp_path)[:2]), len(whole)]):
+            slow.write(whole[start:end])
+            lines.append(viewer.stdout.readline())
+    assert viewer.wait(60) == 0
+    assert ["level 1 of 3" in lines[0], "level 2 of 3" in lines[1], "the whole frame" in lines[2]] == [True] * 3
+    call("decompress", "part.qarv", "back.png", cwd=tmp_path)
+    np.testing.assert_array_equal(read_image(tmp_path / "shown.png"), read_image(tmp_path / "back.png"))
+
+
+def levels_of(folder: Path) -> list[dict[str, int]]:
+    return json.loads(call("info", "part.qarv", "--json", cwd=folder).stdout)["levels"]
+
+
+def test_verified_files_are_as_without_and_what_fails_is_kept_lossless(tmp_path: Path) -> None:
+    write_png(tmp_path / "part.png", plate())
+    for name, options in (("quality", ("--quality", "70")), ("budget", ("--max-bytes", "600"))):
+        for verify in ((), ("--verify",)):
+            target = f"{name}{len(verify)}.qarv"
+            assert call("compress", "part.png", target, *options, *verify, cwd=tmp_path).returncode == 0
+        assert (tmp_path / f"{name}0.qarv").read_bytes() == (tmp_path / f"{name}1.qarv").read_bytes()
+    deep = plate().astype(np.uint16) * 16
+    write_png(tmp_path / "deep.png", deep)
+    refused(call("compress", "deep.png", "deep.qarv", cwd=tmp_path), "deep.png", "12 bits")
+    (tmp_path / "kept").mkdir()
+    kept = call("compress", "deep.png", "kept/deep.qarv", "--verify", cwd=tmp_path)
+    assert kept.returncode == 0
+    assert "kept as png" in kept.stderr
+    assert [path.name for path in (tmp_path / "kept").iterdir()] == ["deep.png"]
+    np.testing.assert_array_equal(read_image(tmp_path / "kept" / "deep.png"), deep)
+
+
+def spotted(seed: int) -> Image:
+    """A plate with a bright spot at rows 96 to 112, columns 32 to 48."""
+    frame = plate(160, 160, seed).astype(int)
+    frame[96:112, 32:48] += 70
+    return frame.clip(0, 255).astype(np.uint8)
+
+
+def test_a_detector_decides_where_priority_is(tmp_path: Path) -> None:
+    for name in ("good", "frames"):
+        (tmp_path / name).mkdir()
+    for seed in range(15):
+        write_png(tmp_path / "good" / f"{seed}.png", plate(160, 160, seed))
+    write_png(tmp_path / "frames" / "spot.png", spotted(20))
+    options = ("--priority-from", "anomaly", "--good-frames", "good", "--background-quality", "20")
+    result = call("compress", "frames", "packed", *options, cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    call("decompress", "packed/spot.qarv", "back.png", cwd=tmp_path)
+    back = read_image(tmp_path / "back.png")
+    spot, far = np.s_[96:112, 32:48], np.s_[:48, 96:]
+    assert psnr(spotted(20)[spot], back[spot]) > psnr(spotted(20)[far], back[far]) + 5
+    options = ("--priority-from", "classifier", "--good-frames", "good")
+    refused(call("compress", "frames", "o", *options, cwd=tmp_path), "heatmap")
+    refused(call("compress", "frames", "o", "--priority-from", "anomaly", cwd=tmp_path), "--good-frames")

@@ -5,8 +5,10 @@ import pytest
 from scipy.signal import convolve2d
 
 from inspect_compress.errors import ImageError
-from inspect_compress.fidelity import C1, C2, MS_SSIM_WEIGHTS, ms_ssim, psnr
+from inspect_compress.fidelity import MS_SSIM_WEIGHTS, ms_ssim, psnr
 from inspect_compress.images import Image
+
+C1, C2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
 
 
 def noisy(image: Image, sigma: float) -> Image:
@@ -25,6 +27,19 @@ def test_equal_images_have_infinite_psnr() -> None:
 def test_psnr_of_a_difference_of_one_everywhere() -> None:
     image = np.full((3, 3), 100, np.uint8)
     assert psnr(image, image + np.uint8(1)) == pytest.approx(48.1308, abs=1e-4)  # 20 log10 255
+
+
+@pytest.mark.parametrize(("largest", "depth"), [(0, 10), (1023, 10), (1024, 12), (4095, 12), (4096, 16), (65534, 16)])
+def test_psnr_of_a_deep_image_is_against_the_peak_of_its_depth(largest: int, depth: int) -> None:
+    image = np.array([[0, largest]], np.uint16)
+    assert psnr(image, image + np.uint16(1)) == pytest.approx(20 * np.log10(2**depth - 1))
+
+
+def test_16_bits_and_the_same_picture_of_8_are_alike() -> None:
+    first, second = texture(200, 180), noisy(texture(200, 180), 20)
+    deep = [image.astype(np.uint16) * 257 for image in (first, second)]  # 255 · 257 = 65535
+    assert psnr(*deep) == pytest.approx(psnr(first, second))
+    assert ms_ssim(*deep) == pytest.approx(ms_ssim(first, second))
 
 
 def test_psnr_counts_all_samples_of_colour() -> None:
@@ -81,6 +96,12 @@ def test_colour_is_compared_by_luma() -> None:
 def test_images_of_two_shapes_are_no_pair(measure) -> None:
     with pytest.raises(ImageError, match="shape"):
         measure(texture(4, 5), texture(5, 4))
+
+
+@pytest.mark.parametrize("measure", [psnr, ms_ssim])
+def test_images_of_two_types_are_no_pair(measure) -> None:
+    with pytest.raises(ImageError, match="of type uint16, its original of uint8"):
+        measure(texture(4, 5), texture(4, 5).astype(np.uint16))
 
 
 def _ms_ssim_by_the_book(first: Image, second: Image, scales: int) -> float:

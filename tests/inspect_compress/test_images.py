@@ -15,11 +15,21 @@ from PIL import Image as PillowImage
 
 from inspect_compress.errors import ImageError, OutputError
 from inspect_compress.files import output_errors, staged_folder, write_file
-from inspect_compress.images import MAX_SIDE, check_image, list_images, read_image, write_png
+from inspect_compress.images import (
+    MAX_SIDE,
+    bit_depth,
+    check_image,
+    list_images,
+    read_8_bit_image,
+    read_image,
+    sample_bytes,
+    write_png,
+)
 
 RNG = np.random.default_rng(0)
 GREY = RNG.integers(0, 256, (40, 50), dtype=np.uint8)
 COLOUR = RNG.integers(0, 256, (40, 50, 3), dtype=np.uint8)
+DEEP = RNG.integers(0, 4096, (40, 50), dtype=np.uint16)
 
 
 def saved(image: PillowImage.Image, kind: str, **options: object) -> bytes:
@@ -48,6 +58,18 @@ def png_claiming(width: int, height: int) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + head + chunk(b"IDAT", zlib.compress(b"\0" * 99)) + chunk(b"IEND", b"")
 
 
+def tiff(order: str, *, white_is_zero: bool = False, bits: int = 16) -> bytes:
+    """DEEP as a bare TIFF of one strip; `order` is `<` or `>`."""
+    data = DEEP.astype(f"{order}u2").tobytes()[: DEEP.size * bits // 8]
+    photometric = 0 if white_is_zero else 1
+    tags = {256: 50, 257: 40, 258: bits, 259: 1, 262: photometric, 273: 122, 277: 1, 278: 40, 279: len(data)}
+    entries = b"".join(
+        struct.pack(f"{order}HHI", tag, 3, 1) + struct.pack(f"{order}HH", value, 0) for tag, value in tags.items()
+    )
+    head = (b"II" if order == "<" else b"MM") + struct.pack(f"{order}HI", 42, 8)
+    return head + struct.pack(f"{order}H", len(tags)) + entries + bytes(4) + data
+
+
 def rotated_by_exif() -> bytes:
     exif = grey().getexif()
     exif[274] = 6
@@ -62,6 +84,42 @@ def test_lossless_files_come_back_as_they_are(tmp_path: Path, kind: str, pixels:
     image = read_image(path)
     np.testing.assert_array_equal(image, pixels)
     assert image.flags.writeable
+
+
+DEEP_FILES = {
+    "PNG": lambda: by_opencv(".png", DEEP),
+    "PNG by Pillow": lambda: saved(PillowImage.fromarray(DEEP), "PNG"),
+    "TIFF, compressed": lambda: by_opencv(".tif", DEEP),
+    "TIFF, little-endian": lambda: tiff("<"),
+    "TIFF, big-endian": lambda: tiff(">"),
+}
+
+
+@pytest.mark.parametrize("case", DEEP_FILES)
+def test_16_bit_grey_comes_back_as_it_is(tmp_path: Path, case: str) -> None:
+    path = tmp_path / "frame"
+    path.write_bytes(DEEP_FILES[case]())
+    image = read_image(path)
+    assert image.dtype == np.dtype("=u2")
+    np.testing.assert_array_equal(image, DEEP)
+    assert image.flags.writeable
+
+
+@pytest.mark.parametrize(("largest", "depth"), [(0, 10), (1023, 10), (1024, 12), (4095, 12), (4096, 16), (65535, 16)])
+def test_the_depth_is_the_least_that_holds_the_samples(largest: int, depth: int) -> None:
+    assert bit_depth(np.array([[0, largest]], np.uint16)) == depth
+    assert bit_depth(GREY) == bit_depth(COLOUR) == 8
+
+
+def test_where_8_bits_are_needed_a_deep_file_is_refused_with_its_depth(tmp_path: Path) -> None:
+    write_png(tmp_path / "deep.png", DEEP)
+    with pytest.raises(ImageError, match=r"deep\.png: has 12 bits .* or jxl at quality 100"):
+        read_8_bit_image(tmp_path / "deep.png")
+
+
+def test_samples_are_hashed_in_one_byte_order() -> None:
+    assert sample_bytes(np.array([[1, 515]], np.uint16)) == sample_bytes(np.array([[1, 515]], ">u2")) == b"\1\0\3\2"
+    assert sample_bytes(COLOUR[::2]) == COLOUR[::2].tobytes()
 
 
 @pytest.mark.parametrize("kind", ["TIFF", "WEBP", "JPEG"])
@@ -80,9 +138,9 @@ def test_exif_orientation_is_not_applied(tmp_path: Path) -> None:
 
 
 REFUSED = {
-    "16-bit grey PNG": (lambda: by_opencv(".png", GREY.astype(np.uint16)), "16 bits"),
     "16-bit colour PNG": (lambda: by_opencv(".png", COLOUR.astype(np.uint16)), "16 bits"),
-    "16-bit grey TIFF": (lambda: by_opencv(".tif", GREY.astype(np.uint16)), "16 bits"),
+    "16-bit TIFF, white is zero": (lambda: tiff("<", white_is_zero=True), "black as zero"),
+    "12-bit TIFF": (lambda: tiff("<", bits=12), "12 bits"),
     "16-bit colour TIFF": (lambda: by_opencv(".tif", COLOUR.astype(np.uint16)), "16 bits"),
     "16-bit PPM": (lambda: b"P6 # camera 3\n2 1\n65535\n" + bytes(12), "16 bits"),
     "16-bit PGM": (lambda: b"P5 2 1 65535\n" + bytes(4), "more than 8 bits"),
@@ -126,6 +184,7 @@ def test_what_cannot_be_kept_is_refused_by_name(tmp_path: Path, case: str) -> No
 
 
 @pytest.mark.filterwarnings("ignore")  # Pillow comments on damaged TIFF
+@pytest.mark.parametrize("picture", [COLOUR, DEEP], ids=["colour", "deep"])
 @pytest.mark.parametrize(
     ("kind", "options"),
     [
@@ -140,8 +199,12 @@ def test_what_cannot_be_kept_is_refused_by_name(tmp_path: Path, case: str) -> No
     ],
     ids=str,
 )
-def test_a_cut_file_is_never_taken_for_another_image(tmp_path: Path, kind: str, options: dict) -> None:
-    whole = saved(colour(), kind, **options)
+def test_a_cut_file_is_never_taken_for_another_image(
+    tmp_path: Path, kind: str, options: dict, picture: np.ndarray
+) -> None:
+    if picture is DEEP and kind not in ("PNG", "TIFF"):
+        pytest.skip("holds 8 bits only, or is not read")
+    whole = saved(PillowImage.fromarray(picture), kind, **options)
     path = tmp_path / "frame"
     path.write_bytes(whole)
     expected = read_image(path)
@@ -167,17 +230,25 @@ def test_a_folder_and_a_missing_file_are_no_images(tmp_path: Path) -> None:
     "array",
     [
         GREY.astype(np.uint16),
+        COLOUR.astype(np.uint16),
         GREY.astype(float),
         GREY[:, :, None],
         GREY[0],
         np.zeros((0, 5), np.uint8),
         [[1]],
     ],
-    ids=["16 bit", "float", "one channel", "one row", "no pixels", "list"],
+    ids=["16 bit", "16-bit colour", "float", "one channel", "one row", "no pixels", "list"],
 )
 def test_arrays_that_are_no_images_are_refused(array: np.ndarray) -> None:
     with pytest.raises(ImageError, match=r"^image: "):
         check_image(array)
+
+
+def test_16_bit_mono_is_an_image_where_that_is_said() -> None:
+    assert check_image(DEEP, deep=True) is DEEP
+    for array in (COLOUR.astype(np.uint16), DEEP.astype(">u2"), DEEP.astype(np.int16)):
+        with pytest.raises(ImageError, match=r"^image: "):
+            check_image(array, deep=True)
 
 
 def test_images_are_listed_below_a_folder_in_order(tmp_path: Path) -> None:
@@ -191,9 +262,10 @@ def test_images_are_listed_below_a_folder_in_order(tmp_path: Path) -> None:
         list_images(tmp_path / "notes.txt")
 
 
-def test_a_written_png_comes_back(tmp_path: Path) -> None:
-    write_png(tmp_path / "new" / "frame.png", COLOUR)
-    np.testing.assert_array_equal(read_image(tmp_path / "new" / "frame.png"), COLOUR)
+@pytest.mark.parametrize("pixels", [GREY, COLOUR, DEEP], ids=["grey", "colour", "deep"])
+def test_a_written_png_comes_back(tmp_path: Path, pixels: np.ndarray) -> None:
+    write_png(tmp_path / "new" / "frame.png", pixels)
+    np.testing.assert_array_equal(read_image(tmp_path / "new" / "frame.png"), pixels)
 
 
 def test_a_file_is_replaced_only_when_told_to(tmp_path: Path) -> None:

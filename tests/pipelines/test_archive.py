@@ -10,10 +10,10 @@ from pathlib import Path
 import pandas as pd
 import pyarrow.compute as pc
 import pytest
-from deltalake import DeltaTable
+from deltalake import DeltaTable, write_deltalake
 
 from inspect_compress.errors import ArchiveError
-from pipelines.archive import COMMIT_FRAMES, IDENTITY, SCHEMA, Archive, ArchivedFrame, FrameKey
+from pipelines.archive import ADDED, COMMIT_FRAMES, IDENTITY, SCHEMA, Archive, ArchivedFrame, FrameKey
 
 
 def record(number: int, **changes: object) -> ArchivedFrame:
@@ -93,6 +93,64 @@ def test_an_infinite_psnr_is_null_and_an_empty_line_stays_empty(tmp_path: Path) 
 
     assert read.psnr is None
     assert read.line == ""
+
+
+FELL_BACK = {
+    "codec": "png",
+    "quality": 100,
+    "rule": "default",
+    "fallback": "qarv at quality 60: out of step",
+    "asked_codec": "qarv",
+    "asked_model": "",
+    "asked_quality": 60,
+}
+
+
+def test_what_was_asked_for_is_found_where_the_guard_fell_back(tmp_path: Path) -> None:
+    archive = Archive(tmp_path)
+    archive.append([record(1, **FELL_BACK), record(2)])
+    asked = FrameKey("frame-00001", "qarv", "", 60)
+
+    for reader in (archive, Archive(tmp_path)):
+        assert reader.get("frame-00001") == [record(1, **FELL_BACK)]
+        assert reader.get("frame-00001")[0].asked == asked
+        assert reader.answers() == {asked: FrameKey("frame-00001", "png", "", 100)}
+        assert asked not in reader.ids()
+    DeltaTable(tmp_path).delete("frame_id = 'frame-00001'")
+    assert archive.answers() == {}
+
+
+def old_archive(folder: Path) -> None:
+    """A table as it was before the guard and the policy, with one row."""
+    Archive(folder / "new").append([record(1)])
+    rows = DeltaTable(folder / "new").to_pyarrow_table().select([n for n in SCHEMA.names if n not in ADDED])
+    write_deltalake(folder / "old", rows, partition_by=["date", "line"])
+
+
+def test_an_older_archive_is_read_and_left_as_it_is(tmp_path: Path) -> None:
+    old_archive(tmp_path)
+
+    archive = Archive(tmp_path / "old", create=False)
+
+    assert list(archive.frames()) == [record(1)]
+    assert archive.ids() == {record(1).key}
+    assert archive.answers() == {}
+    assert list(archive.frames(where=pc.field("rule") == "audit")) == []
+    assert DeltaTable(tmp_path / "old").version() == 0
+
+
+def test_an_older_archive_is_added_to(tmp_path: Path) -> None:
+    old_archive(tmp_path)
+    archive, beside = Archive(tmp_path / "old"), Archive(tmp_path / "old")
+
+    assert archive.append([record(1), record(2, **FELL_BACK)]) == 1
+    assert beside.append([record(2, **FELL_BACK), record(3, rule="audit")]) == 1
+
+    records = [record(1), record(2, **FELL_BACK), record(3, rule="audit")]
+    assert sorted(Archive(tmp_path / "old").frames(), key=lambda r: r.frame_id) == records
+    frame = DeltaTable(tmp_path / "old").to_pandas(columns=["frame_id", "rule", "fallback"])
+    assert frame.sort_values("frame_id")["rule"].tolist()[1:] == ["default", "audit"]
+    assert frame["fallback"].notna().sum() == 1
 
 
 def test_a_scan_selects_columns_and_rows(tmp_path: Path) -> None:

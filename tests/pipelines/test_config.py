@@ -9,6 +9,7 @@ from pipelines.config import read_config
 
 SOURCE = '[source]\nkind = "folder"\npath = "frames"\n'
 ARCHIVE = '[archive]\nuri = "archive"\n'
+DETECT = '[detect]\ndetector = "anomaly"\ntrain = "frames"\n'
 EXAMPLE = Path(__file__).parents[2] / "examples" / "line.toml"
 
 
@@ -33,6 +34,23 @@ def test_what_is_left_out_has_defaults(tmp_path: Path) -> None:
     assert config.source.path == tmp_path / "frames"
     assert config.archive.uri == str(tmp_path / "archive")
     assert config.detect is None
+    assert (config.compress.verify, config.compress.lossless) == (True, "jxl")
+    assert (config.compress.min_psnr, config.compress.min_ms_ssim) == (None, None)
+    assert config.policy.audit_every is config.policy.suspect is config.policy.good is None
+    assert config.policy.products == {}
+
+
+def test_a_policy_is_read_as_it_is_written(tmp_path: Path) -> None:
+    rules = '[policy]\naudit_every = 50\nsuspect = "lossless"\ngood = 40\n'
+    rules += '[policy.products]\n"gear box" = 90\nb = "lossless"\n'
+    floors = "[compress]\nmin_psnr = 40\nmin_ms_ssim = 0.98\n"
+
+    config = read_config(written(tmp_path, SOURCE + ARCHIVE + DETECT + floors + rules))
+
+    assert config.policy.audit_every == 50
+    assert (config.policy.suspect, config.policy.good) == ("lossless", 40)
+    assert config.policy.products == {"gear box": 90, "b": "lossless"}
+    assert (config.compress.min_psnr, config.compress.min_ms_ssim) == (40.0, 0.98)
 
 
 def test_absolute_paths_and_uris_stay(tmp_path: Path) -> None:
@@ -67,6 +85,15 @@ def test_a_byte_order_mark_is_no_mistake(tmp_path: Path) -> None:
         (SOURCE.replace('"frames"', "3") + ARCHIVE, ["[source] path", "3"]),
         ("source = 3\n" + ARCHIVE, ["[source]", "not a section"]),
         ("[source\n", ["not valid TOML", "line 1"]),
+        (SOURCE + ARCHIVE + '[compress]\nlossless = "jpeg"\n', ["[compress] lossless", "'jxl' or 'png'", "'jpeg'"]),
+        (SOURCE + ARCHIVE + "[compress]\nverify = false\nmin_psnr = 40\n", ["[compress]: min_psnr", "verify"]),
+        (SOURCE + ARCHIVE + "[compress]\nmin_ms_ssim = 1.5\n", ["[compress] min_ms_ssim", "1.5"]),
+        (SOURCE + ARCHIVE + "[policy]\naudit_every = 0\n", ["[policy] audit_every", "1", "0"]),
+        (SOURCE + ARCHIVE + "[policy]\ngood = 40\n", ["[policy]: suspect and good", "[detect]"]),
+        (SOURCE + ARCHIVE + DETECT + "[policy]\ngood = 101\n", ["[policy] good", "101", '"lossless"']),
+        (SOURCE + ARCHIVE + DETECT + "[policy]\nsuspect = true\n", ["[policy] suspect", "True", "1 to 100"]),
+        (SOURCE + ARCHIVE + '[policy.products]\nbrass = "best"\n', ["[policy.products] brass", "'best'", "lossless"]),
+        (SOURCE + ARCHIVE + "[policy]\nevery = 3\n", ["[policy] every", "known keys: audit_every, suspect, good"]),
     ],
 )
 def test_a_mistake_is_one_line_that_names_the_file_and_the_key(tmp_path: Path, text: str, says: list[str]) -> None:

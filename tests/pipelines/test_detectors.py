@@ -14,6 +14,7 @@ from inspect_compress.images import Image, write_png
 from pipelines.detectors import Detector, Labels, detector_names, load_detector
 from pipelines.detectors.anomaly import AnomalyDetector
 from pipelines.detectors.classifier import DefectClassifier
+from pipelines.detectors.depth import EightBitDetector
 from pipelines.detectors.evaluate import main, read_split
 from pipelines.detectors.threshold import calibrate_threshold
 
@@ -176,6 +177,53 @@ def test_refuses_to_score_before_it_is_trained(kind):
 def test_refuses_an_image_that_is_not_8_bit(kind):
     with pytest.raises(ImageError, match="uint8"):
         trained(kind).score([np.zeros((20, 20), np.uint16)])
+
+
+class Levels:
+    """A detector that learns nothing: the largest sample that it is shown is the score."""
+
+    needs_defects = False
+    threshold = float("nan")
+
+    def fit(self, images, labels, *, seed=0):
+        return self
+
+    def score(self, images):
+        assert all(image.dtype == np.uint8 for image in images)
+        return np.array([float(image.max()) for image in images])
+
+
+def deep(largest: int) -> Image:
+    return np.array([[0, largest]], np.uint16)
+
+
+@pytest.mark.parametrize(("trained_on", "white"), [(1000, 1023), (1500, 4095), (5000, 65535)])
+def test_deep_images_are_scaled_by_the_depth_of_those_learned_from(trained_on, white):
+    detector = EightBitDetector(Levels()).fit([deep(3), deep(trained_on)], np.zeros(2, bool))
+
+    scores = detector.score([deep(0), deep(white // 2), deep(white), deep(65535)])
+
+    assert scores.tolist() == [0, 127, 255, 255]
+
+
+def test_8_bit_images_are_passed_on_as_they_are():
+    images, labels = parts(40)
+    probes = parts(4, first=1000)[0]
+
+    wrapped = EightBitDetector(AnomalyDetector()).fit(images, labels, seed=1).score(probes)
+
+    np.testing.assert_array_equal(wrapped, AnomalyDetector().fit(images, labels, seed=1).score(probes))
+
+
+def test_8_bit_and_deep_images_are_not_mixed():
+    eight = np.zeros((1, 2), np.uint8)
+
+    with pytest.raises(DetectorError, match="of 8 bits and of more"):
+        EightBitDetector(Levels()).fit([eight, deep(1500)], np.zeros(2, bool))
+    with pytest.raises(DetectorError, match="a frame of 8 bits, but the detector learned from frames of 12"):
+        EightBitDetector(Levels()).fit([deep(1500)], np.zeros(1, bool)).score([eight])
+    with pytest.raises(DetectorError, match="a frame of 12 bits, but the detector learned from frames of 8"):
+        EightBitDetector(Levels()).fit([eight], np.zeros(1, bool)).score([deep(1500)])
 
 
 @BOTH

@@ -31,9 +31,9 @@ def main() -> None:
         for kind, frame in (("colour", FRAMES[number]), ("mono", FRAMES[-1 - number])):
             image = _repeated(read_image(frame), height, width)
             indexes: dict[str, int | LmbdaMap] = {str(quality): index_of(quality) for quality in QUALITIES}
-            indexes["map"] = (
-                np.random.default_rng(number).choice((40, 120, 250), grid(height, width)).astype(np.uint8)
-            )
+            rng = np.random.default_rng(number)
+            for highest in (160, 250):  # the difference planes of colour are halved at the lower one
+                indexes[f"map-{highest}"] = rng.choice(np.array((40, 120, highest), np.uint8), grid(height, width))
             for label, index in indexes.items():
                 encoded = codec.encode_at(image, index)
                 path = FOLDER / f"{beginning}-{name}-{kind}-{label}.qarv"

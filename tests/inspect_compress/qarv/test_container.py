@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from inspect_compress.errors import CutShortError, DamagedFileError, FormatError, UnknownVersionError
 from inspect_compress.qarv.container import Header, Level, write_container
 from inspect_compress.qarv.container_reader import read_container
-from inspect_compress.qarv.network import STRIDES
+from inspect_compress.qarv.strides import STRIDES
 
 streams = st.one_of(st.binary(max_size=40), st.binary(min_size=120, max_size=140))
 EMPTY = [Level(stride, b"", 0) for stride in STRIDES]

@@ -28,7 +28,6 @@ from inspect_compress.qarv.coding import coded_places, padded_size
 from inspect_compress.qarv.container import VERSION, Header, Level, write_container
 from inspect_compress.qarv.entropy import SYMBOL_LIMIT, LevelWriter, Models
 from inspect_compress.qarv.exact import ExactNetwork, ExactPrediction
-from inspect_compress.qarv.network import STRIDES
 from inspect_compress.qarv.products import (
     NARROW,
     WIDE,
@@ -37,6 +36,7 @@ from inspect_compress.qarv.products import (
     Products,
     split,
 )
+from inspect_compress.qarv.strides import STRIDES
 from inspect_compress.qarv.threads import one_thread
 from inspect_compress.qarv.weights import FOLDER, Model, default_fingerprint, installed_model
 from tests import reference_decoder
@@ -73,7 +73,7 @@ def network_with(products: Products | None = None, device: str = "cpu") -> Exact
 
 
 def test_there_are_golden_files_of_the_default_model() -> None:
-    assert len([name for name in OWN if name.startswith(f"{MODEL.fingerprint}-{VERSION}-")]) == 32
+    assert len([name for name in OWN if name.startswith(f"{MODEL.fingerprint}-{VERSION}-")]) == 40
 
 
 @pytest.mark.parametrize("name", DIGESTS)

@@ -17,7 +17,7 @@ from inspect_compress.qarv.container import Header
 from inspect_compress.qarv.explain import Explanation, bits_of_blocks, explain
 from inspect_compress.qarv.explain_plot import explain_plot
 from inspect_compress.qarv.lmbda_map import index_of, quality_of
-from inspect_compress.qarv.network import STRIDES
+from inspect_compress.qarv.strides import STRIDES
 
 CODEC = QarvCodec()
 HERE = Path(__file__).parent

@@ -14,7 +14,8 @@ import pytest
 import torch
 from PIL import Image as PillowImage
 
-from inspect_compress.errors import ConfigError, DatasetError
+from inspect_compress.errors import ConfigError, DatasetError, ImageError
+from inspect_compress.images import write_png
 from inspect_compress.qarv.codec import QarvCodec
 from inspect_compress.qarv.network import Block, Network, Shape
 from inspect_compress.qarv.tables import gaussian_tables
@@ -195,6 +196,12 @@ def test_only_training_rows_of_labels_are_used(folder: Path) -> None:
     (folder / "labels.csv").write_text("image,split\nimages/0.png,test\n")
     with pytest.raises(DatasetError, match="no rows of split `train`"):
         load_sources([_source(folder, "labels.csv")], held_out=1)
+
+
+def test_a_deep_image_is_refused_by_name(folder: Path) -> None:
+    write_png(folder / "images" / "deep.png", np.full((80, 90), 4095, np.uint16))
+    with pytest.raises(ImageError, match=r"deep\.png: has 12 bits per sample"):
+        load_sources([_source(folder, "images")], held_out=1)
 
 
 @pytest.mark.parametrize(
