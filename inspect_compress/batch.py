@@ -125,11 +125,16 @@ def decompress_file(job: Job, *, overwrite: bool, levels: int | None = None) -> 
 
     Raises FormatError, ImageError, ConfigError or OutputError, and then has written nothing.
     """
-    if job.target.suffix.lower() != ".png":
-        raise ConfigError(f"{job.target}: decoded images are written as PNG; end the name in .png")
-    refuse_existing(job.target, overwrite=overwrite)
+    check_png_target(job.target, overwrite=overwrite)
     write_png(job.target, _decode(job.source, levels), overwrite=overwrite)
     return Written(job.target)
+
+
+def check_png_target(path: Path, *, overwrite: bool) -> None:
+    """Raise ConfigError where `path` is not named as a PNG, OutputError where it exists and may not be replaced."""
+    if path.suffix.lower() != ".png":
+        raise ConfigError(f"{path}: pictures are written as PNG; end the name in .png")
+    refuse_existing(path, overwrite=overwrite)
 
 
 def write_previews(file: Path, target: Path, *, wait: float, overwrite: bool) -> Iterator[str]:
@@ -139,7 +144,7 @@ def write_previews(file: Path, target: Path, *, wait: float, overwrite: bool) ->
     """
     from inspect_compress.qarv.preview import growing, previews
 
-    refuse_existing(target, overwrite=overwrite)
+    check_png_target(target, overwrite=overwrite)
     shown = 0
     try:
         for preview in previews(growing(file, wait)):

@@ -1,4 +1,4 @@
-"""The commands of floor 1: compress, decompress, info, train. What they do lives in the modules they call."""
+"""The commands of floor 1: compress, decompress, info, explain, train, export. What they do lives elsewhere."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -7,6 +7,7 @@ import typer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from typing import Any
 
     from inspect_compress.batch import Job, Written
 
@@ -119,25 +120,38 @@ def info(
 
     Example: `inspect-compress info part.qarv --json`
     """
-    import json
-
-    from rich.console import Console
-    from rich.table import Table
-
     from inspect_compress.qarv.describe import describe
 
-    facts = describe(file)
-    if as_json:
-        typer.echo(json.dumps(facts))
-        return
-    table = Table(show_header=False)
-    for key, value in facts.items():
-        if key != "levels":
-            table.add_row(key, str(value))
-    for number, level in enumerate(facts["levels"], 1):
-        preview = f"{level['bytes']} bytes; the first {level['preview_bytes']} bytes of the file are a preview"
-        table.add_row(f"level {number}, of stride {level['stride']}", preview)
-    Console().print(table)
+    _print_facts(describe(file), as_json=as_json)
+
+
+def explain(
+    file: Annotated[Path, typer.Argument(help="A .qarv file.")],
+    out: Annotated[Path | None, typer.Option(metavar="PNG", help="The picture to draw.")] = None,
+    original: Annotated[
+        Path | None, typer.Option(metavar="IMG", help="The image that the file was made from: shows what was cut.")
+    ] = None,
+    overwrite: Overwrite = False,
+    as_json: Json = False,
+) -> None:
+    """Show where the bits of a .qarv file went and, with the original, what was cut.
+
+    Example: `inspect-compress explain part.qarv --original part.png --out part-explained.png`.
+    The PNG has the decoded frame, the map of its bits per pixel, the map of its errors, and the bytes of each level,
+    coarse structure first. The numbers are printed, with or without `--out`.
+    """
+    from inspect_compress.batch import check_png_target
+    from inspect_compress.images import write_png
+    from inspect_compress.qarv.explain import explain as account
+
+    if out:
+        check_png_target(out, overwrite=overwrite)
+    explanation = account(file, original)
+    if out:
+        from inspect_compress.qarv.explain_plot import explain_plot
+
+        write_png(out, explain_plot(explanation), overwrite=overwrite)
+    _print_facts(explanation.facts(), as_json=as_json)
 
 
 def preview(
@@ -213,6 +227,28 @@ def export(
             weights, read_config(config), out, lambda line: bar.console.print(line, highlight=False)
         )
     typer.echo(f"weights: {named}")
+
+
+def _print_facts(facts: "dict[str, Any]", *, as_json: bool) -> None:
+    """Print what is known of a file: as a table, its levels last, or as JSON."""
+    import json
+
+    from rich.console import Console
+    from rich.table import Table
+
+    if as_json:
+        typer.echo(json.dumps(facts, allow_nan=False))
+        return
+    table = Table(show_header=False)
+    for key, value in facts.items():
+        if key != "levels":
+            table.add_row(key, str(value))
+    for number, level in enumerate(facts["levels"], 1):
+        size = f"{level['bytes']} bytes"
+        if "preview_bytes" in level:
+            size += f"; the first {level['preview_bytes']} bytes of the file are a preview"
+        table.add_row(f"level {number}, of stride {level['stride']}", size)
+    Console().print(table)
 
 
 def _convert(jobs: "Sequence[Job]", convert: "Callable[[Job], Written]", verb: str) -> None:

@@ -9,7 +9,13 @@ import torch
 from inspect_compress.demand import Demand, Priority
 from inspect_compress.errors import ConfigError, CutShortError, OutOfStepError
 from inspect_compress.images import Image, check_image
-from inspect_compress.qarv.coding import conditions_of, difference_planes_are_halved, read_planes
+from inspect_compress.qarv.coding import (
+    PlaceBits,
+    conditions_of,
+    difference_planes_are_halved,
+    no_bits,
+    read_planes,
+)
 from inspect_compress.qarv.container import Container, Header, Level
 from inspect_compress.qarv.container_reader import read_container
 from inspect_compress.qarv.draft import Draft
@@ -117,7 +123,17 @@ class QarvCodec:
         container = read_container(data, prefix=levels is not None)
         return self._decode(container, _first(container, levels, len(data)))
 
-    def _decode(self, container: Container, levels: Sequence[Level]) -> Image:
+    def decode_and_count(self, data: bytes) -> tuple[Image, list[PlaceBits]]:
+        """As `decode`; with the bits at each place of the latents, for each of what `plane_shapes` says."""
+        container = read_container(data)
+        header = container.header
+        shapes = plane_shapes(header.height, header.width, header.channels, halved=header.halved)
+        bits = [no_bits(*size) for _, *size in shapes]
+        return self._decode(container, container.levels, bits), bits
+
+    def _decode(
+        self, container: Container, levels: Sequence[Level], bits: Sequence[PlaceBits] | None = None
+    ) -> Image:
         header = container.header
         model = self._model if self.model.startswith(header.model) else installed_model(header.model)
         models = self._tables.setdefault(model.fingerprint, Models(model.tables))
@@ -126,10 +142,13 @@ class QarvCodec:
         indexes = read_map(header.lmbda_index, header.lmbda_map, *size)
         parts = []
         with one_thread(), torch.inference_mode():
-            for shape in plane_shapes(*size, header.channels, halved=header.halved):
+            for number, shape in enumerate(plane_shapes(*size, header.channels, halved=header.halved)):
                 conditions = conditions_of(model.network, indexes, *shape)
                 all_places = container.version == 1
-                parts.append(read_planes(model.network, shape, conditions, readers, all_places=all_places))
+                counts = bits[number] if bits else None
+                parts.append(
+                    read_planes(model.network, shape, conditions, readers, all_places=all_places, bits=counts)
+                )
         if not all(container.agrees(level, readers[level.stride].crc) for level in levels):
             raise OutOfStepError
         return from_planes(parts)

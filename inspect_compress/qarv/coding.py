@@ -5,6 +5,7 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from inspect_compress.images import Image
@@ -31,6 +32,9 @@ class SymbolWriter(Protocol):
 
 Passes = list[tuple[Tensor, Any, Sequence[int]]]
 """For planes that are coded together: the features that `render` takes, its conditions, and the planes' size."""
+
+PlaceBits = dict[int, NDArray[np.float64]]
+"""Bits that the symbols at each place of a stride cost, `(h, w)`: the sum over the planes that are coded together."""
 
 
 def difference_planes_are_halved(network: CodingNetwork, image: Image, indexes: LmbdaMap) -> bool:
@@ -90,13 +94,15 @@ def read_planes(
     readers: Mapping[int, LevelReader],
     *,
     all_places: bool,
+    bits: PlaceBits | None = None,
 ) -> Planes:
     """The planes `(P, H, W)` that `readers` say; the latents of a stride without a reader are what is expected.
 
-    `all_places`: whether places that do not reach the picture are in the file, as in version 1.
+    `all_places`: whether places that do not reach the picture are in the file, as in version 1. `bits`, where
+    given, are added to: what was read for each place.
     """
     _, *size = shape
-    exchange = _Reading(readers, None if all_places else size)
+    exchange = _Reading(readers, None if all_places else size, bits)
     features = network.top_down(padded_size(*size), conditions, exchange)
     return render_planes(network, features, conditions, size)
 
@@ -143,9 +149,12 @@ class _Writing:
 class _Reading:
     """An exchange that reads what the encoder wrote."""
 
-    def __init__(self, readers: Mapping[int, LevelReader], size: Sequence[int] | None) -> None:
+    def __init__(
+        self, readers: Mapping[int, LevelReader], size: Sequence[int] | None, bits: PlaceBits | None
+    ) -> None:
         self._readers = readers
         self._size = size
+        self._bits = bits
 
     def __call__(self, prediction: Prediction | ExactPrediction, latent: Tensor | None) -> Tensor:
         rows = prediction.rows
@@ -157,9 +166,20 @@ class _Reading:
         if self._size:
             coded = coded_places(prediction.stride, prediction.places, self._size)
         rows = rows[:, coded]
-        symbols = reader.get(rows.flatten().numpy())
+        flat_rows = rows.flatten().numpy()
+        symbols = reader.get(flat_rows)
         steps[:, coded] = torch.from_numpy(symbols.astype(np.float32)).view_as(rows)
+        if self._bits is not None:
+            each = reader.bits_of_each(symbols, flat_rows).reshape(rows.shape)
+            places = prediction.places[coded].numpy()
+            self._bits[prediction.stride].reshape(-1)[places] += each.sum((0, 2), dtype=np.float64)
         return steps
+
+
+def no_bits(height: int, width: int) -> PlaceBits:
+    """Zero for each place of planes of this size."""
+    rows, columns = padded_size(height, width)
+    return {stride: np.zeros((rows // stride, columns // stride)) for stride in STRIDES}
 
 
 def padded_size(height: int, width: int) -> tuple[int, int]:

@@ -1,5 +1,7 @@
 """What a `.qarv` file says of itself, without decoding it."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +20,20 @@ def describe(path: Path) -> dict[str, Any]:
 
     Raises ImageError and FormatError.
     """
+    with errors_of(path):
+        return facts_of(path.read_bytes())
+
+
+def facts_of(data: bytes) -> dict[str, Any]:
+    """As `describe`, for a file in memory."""
+    return _facts(read_container(data), len(data))
+
+
+@contextmanager
+def errors_of(path: Path) -> Iterator[None]:
+    """Turn what is wrong with a file that is read into an ImageError or FormatError that names it."""
     try:
-        data = path.read_bytes()
-        container = read_container(data)
-        return _facts(container, len(data))
+        yield
     except OSError as error:
         raise ImageError(f"{path}: cannot be read: {error.strerror or error}") from error
     except FormatError as error:

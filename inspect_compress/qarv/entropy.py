@@ -51,11 +51,17 @@ class Models:
 
     def bits(self, symbols: Symbols, rows: Rows) -> float:
         """What symbols cost, int32 `(N,)`, each by the row of its table, uint8 `(N,)`."""
+        return float(self.bits_of_each(symbols, rows).sum(dtype=np.float64))
+
+    def bits_of_each(self, symbols: Symbols, rows: Rows) -> NDArray[np.float32]:
+        """As `bits`, but for each symbol, `(N,)`."""
         every_radius, starts, bits = self._costs
         radii = every_radius[rows]
         outside = np.abs(symbols) > radii
         entries = np.where(outside, 2 * radii + 1, symbols + radii)
-        return float(bits[starts[rows] + entries].sum(dtype=np.float64)) + _ESCAPED_BITS * int(outside.sum())
+        each = bits[starts[rows] + entries]
+        each[outside] += _ESCAPED_BITS
+        return each
 
     @cached_property
     def _costs(self) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]:
@@ -117,6 +123,10 @@ class LevelReader:
             raise OutOfStepError from error
         self.crc = google_crc32c.extend(self.crc, symbols.astype("<i4").tobytes())
         return symbols
+
+    def bits_of_each(self, symbols: Symbols, rows: Rows) -> NDArray[np.float32]:
+        """What the symbols of a batch cost, `(N,)`: see Models."""
+        return self._models.bits_of_each(symbols, rows)
 
 
 def stream_of(encoder: Any) -> bytes:

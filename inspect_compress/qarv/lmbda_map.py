@@ -64,6 +64,11 @@ def index_of(quality: int) -> int:
     return round((check_quality(quality) - 1) / 99 * (LMBDA_STEPS - 1))
 
 
+def quality_of(index: int) -> int:
+    """The quality, 1 to 100, that is nearest to an index of λ."""
+    return round(1 + index / (LMBDA_STEPS - 1) * 99)
+
+
 def halved_map(indexes: LmbdaMap, height: int, width: int) -> LmbdaMap:
     """The map for planes of half the size, `grid(height, width)`: the largest of the four cells of each."""
     rows, columns = (

@@ -141,8 +141,87 @@ def test_a_damaged_file_gives_no_picture(tmp_path: Path) -> None:
     assert not (tmp_path / "back.png").exists()
 
 
+def half_busy(side: int = 128) -> Image:
+    """Flat at the left, noise at the right."""
+    image = np.full((side, side), 128, np.uint8)
+    image[:, side // 2 :] = np.random.default_rng(0).integers(60, 200, (side, side // 2))
+    return image
+
+
+def test_explain_draws_the_bits_where_the_frame_is_busy(tmp_path: Path) -> None:
+    write_png(tmp_path / "part.png", half_busy())
+    call("compress", "part.png", "part.qarv", "--quality", "70", cwd=tmp_path)
+
+    result = call("explain", "part.qarv", "--out", "bits.png", cwd=tmp_path)
+
+    assert (result.returncode, result.stderr) == (0, "")
+    red, green, blue = read_image(tmp_path / "bits.png").astype(int).transpose(2, 0, 1)
+    least = np.argwhere(np.abs([red - 68, green - 1, blue - 84]).max(axis=0) < 12)  # viridis begins so
+    much = np.argwhere((green > 120) & (green > blue + 20) & (green > red))  # its upper half, but for the yellow end
+    assert len(least) > 20_000
+    assert len(much) > 20_000
+    assert np.percentile(least[:, 1], 95) < np.percentile(much[:, 1], 5)
+    assert "busiest_tenth_share" in result.stdout
+
+
+def test_explain_draws_and_counts_what_differs_from_the_original(tmp_path: Path) -> None:
+    write_png(tmp_path / "part.png", half_busy())
+    call("compress", "part.png", "part.qarv", cwd=tmp_path)
+    call("decompress", "part.qarv", "same.png", cwd=tmp_path)
+    changed = read_image(tmp_path / "same.png")
+    changed[32:64, 16:48] += 100
+    write_png(tmp_path / "changed.png", changed)
+
+    drawn = call("explain", "part.qarv", "--original", "changed.png", "--out", "a.png", "--json", cwd=tmp_path)
+    facts = json.loads(drawn.stdout)
+    same = json.loads(call("explain", "part.qarv", "--original", "same.png", "--json", cwd=tmp_path).stdout)
+
+    assert (facts["largest_error"], facts["mean_error"]) == (100, 100 / 16)
+    assert facts["psnr"] == pytest.approx(10 * np.log10(255**2 / (100**2 / 16)), abs=1e-3)
+    assert (same["largest_error"], same["psnr"], same["ms_ssim"]) == (0, None, 1)
+    pixels = read_image(tmp_path / "a.png").astype(int)
+    most = (np.abs(pixels - (252, 255, 164)).max(axis=2) < 8).sum()  # inferno ends so
+    least = (np.abs(pixels - (0, 0, 4)).max(axis=2) < 3).sum()  # and begins so
+    assert most / (most + least) == pytest.approx(1 / 16, abs=0.01)
+
+
+def test_explain_accounts_for_every_byte(tmp_path: Path) -> None:
+    write_png(tmp_path / "part.png", plate())
+    call("compress", "part.png", "part.qarv", "--quality", "90", cwd=tmp_path)
+    facts = json.loads(call("explain", "part.qarv", "--json", cwd=tmp_path).stdout)
+    streams = sum(level["bytes"] for level in facts["levels"])
+    assert facts["header_bytes"] + streams == facts["bytes"] == (tmp_path / "part.qarv").stat().st_size
+    assert facts["symbol_bits"] == pytest.approx(8 * streams, abs=8 * 6)
+    assert facts["qualities"] == [90, 90]
+    assert facts["psnr"] is None
+
+
+def test_explain_writes_nothing_where_it_cannot_be_right(tmp_path: Path) -> None:
+    write_png(tmp_path / "part.png", plate())
+    write_png(tmp_path / "other.png", plate(60, 81))
+    write_png(tmp_path / "colour.png", np.zeros((60, 80, 3), np.uint8))
+    call("compress", "part.png", "part.qarv", cwd=tmp_path)
+    data = (tmp_path / "part.qarv").read_bytes()
+    (tmp_path / "cut.qarv").write_bytes(data[:-9])
+    before = sorted(tmp_path.iterdir())
+    for arguments, words in (
+        (("gone.qarv", "--out", "a.png"), ("gone.qarv", "cannot be read")),
+        (("part.png", "--out", "a.png"), ("part.png", "is not a .qarv file")),
+        (("cut.qarv", "--out", "a.png"), ("cut.qarv", "cut short")),
+        (("part.qarv", "--out", "a.jpg"), ("a.jpg", ".png")),
+        (("part.qarv", "--out", "part.png"), ("part.png", "--overwrite")),
+        (("part.qarv", "--original", "other.png", "--out", "a.png"), ("other.png", "81x60", "80x60", "part.qarv")),
+        (("part.qarv", "--original", "colour.png", "--out", "a.png"), ("colour.png", "RGB", "grey")),
+        (("part.qarv", "--original", "cut.qarv", "--out", "a.png"), ("cut.qarv", "not an image")),
+    ):
+        refused(call("explain", *arguments, cwd=tmp_path), *words)
+    assert sorted(tmp_path.iterdir()) == before
+    assert call("explain", "part.qarv", "--out", "part.png", "--overwrite", cwd=tmp_path).returncode == 0
+    assert read_image(tmp_path / "part.png").ndim == 3
+
+
 def test_help_teaches_every_command(tmp_path: Path) -> None:
-    for command in ("bench", "compress", "decompress", "info", "pilot", "run", "train"):
+    for command in ("bench", "compress", "decompress", "explain", "info", "pilot", "run", "train"):
         result = call(command, "--help", cwd=tmp_path)
         assert result.returncode == 0
         assert "xample" in result.stdout, command

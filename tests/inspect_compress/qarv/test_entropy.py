@@ -33,6 +33,19 @@ def test_symbols_come_back(batches: list[list[tuple[int, int]]]) -> None:
 
 
 @settings(deadline=None)
+@given(st.lists(batch, min_size=1, max_size=5))
+def test_what_symbols_cost_is_what_their_stream_takes(batches: list[list[tuple[int, int]]]) -> None:
+    writer, bits = LevelWriter(MODELS), 0.0
+    for pairs in batches:
+        array = np.array(pairs, np.int64).reshape(-1, 2)
+        symbols, rows = array[:, 0].astype(np.int32), array[:, 1].astype(np.uint8)
+        writer.put(symbols, rows)
+        bits += MODELS.bits_of_each(symbols, rows).sum()
+        assert MODELS.bits(symbols, rows) == pytest.approx(MODELS.bits_of_each(symbols, rows).sum(), rel=1e-5)
+    assert -4 <= len(writer.finish()) - bits / 8 <= 2
+
+
+@settings(deadline=None)
 @given(st.binary(max_size=80), st.lists(st.integers(0, SCALE_STEPS - 1), min_size=1, max_size=200))
 def test_any_bytes_end_in_symbols_or_in_an_error(data: bytes, rows: list[int]) -> None:
     reader = LevelReader(MODELS, data)
