@@ -35,7 +35,8 @@ class DemandRow:
     """One demand over all frames that it is possible for.
 
     `met` is the mean, `least` and `most` the extremes of what was reached: the part of the budget that was used, or
-    the decoded picture's PSNR or MS-SSIM. `times` is the time over that of a plain encoding, mean over the frames.
+    the decoded picture's PSNR or MS-SSIM. `times` is the processor time over that of a plain encoding, mean over the
+    frames.
     """
 
     demand: str
@@ -74,10 +75,10 @@ def to_json(rows: Sequence[DemandRow]) -> list[dict[str, Any]]:
 
 
 def _timed(codec: QarvCodec, image: Image, demand: Demand) -> tuple[Any, float]:
-    start = time.perf_counter()
+    start = time.process_time()
     draft = codec.draft(image, demand)
     assert draft.data
-    return draft, time.perf_counter() - start
+    return draft, time.process_time() - start
 
 
 def _reached(image: Image, demand: Demand, data: bytes, codec: QarvCodec) -> float:

@@ -144,7 +144,7 @@ def write_previews(file: Path, target: Path, *, wait: float, overwrite: bool) ->
     """
     from inspect_compress.qarv.preview import growing, previews
 
-    refuse_existing(target, overwrite=overwrite)
+    check_png_target(target, overwrite=overwrite)
     shown = 0
     try:
         for preview in previews(growing(file, wait)):

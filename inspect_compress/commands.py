@@ -57,14 +57,22 @@ def compress(
 ) -> None:
     """Compress an image, or every image of a folder.
 
-    Examples: `inspect-compress compress part.png part.qarv --quality 70`,
-    `inspect-compress compress frames/ archive/ --codec jxl`,
-    `inspect-compress compress part.png part.qarv --max-bytes 20000`,
-    `inspect-compress compress part.png part.qarv --priority mask.png --priority-quality 90`,
-    `inspect-compress compress frames/ archive/ --priority-from anomaly --good-frames good/`.
+    By quality; to a size; to a fidelity; with regions that keep more:
+
+        inspect-compress compress part.png part.qarv --quality 70
+
+        inspect-compress compress part.png part.qarv --max-bytes 20000
+
+        inspect-compress compress frames/ archive/ --min-psnr 42 --verify
+
+        inspect-compress compress part.png part.qarv --priority mask.png
+
+        inspect-compress compress frames/ archive/ --priority-from anomaly --good-frames good/
+
     Ask for one of quality, bpp, max-bytes, min-psnr and min-ms-ssim, or for priority; all but quality need the codec
     qarv. Priority with a size keeps the difference between its two qualities, and moves both to what fits. A frame
     in which the detector finds nothing strange is of background quality.
+
     In a folder every image is tried; what failed is listed at the end, and the exit status is then 1.
     """
     from functools import partial
@@ -244,8 +252,10 @@ def _print_facts(facts: "dict[str, Any]", *, as_json: bool) -> None:
         if key != "levels":
             table.add_row(key, str(value))
     for number, level in enumerate(facts["levels"], 1):
-        preview = f"{level['bytes']} bytes; the first {level['preview_bytes']} bytes of the file are a preview"
-        table.add_row(f"level {number}, of stride {level['stride']}", preview)
+        size = f"{level['bytes']} bytes"
+        if "preview_bytes" in level:
+            size += f"; the first {level['preview_bytes']} bytes of the file are a preview"
+        table.add_row(f"level {number}, of stride {level['stride']}", size)
     Console().print(table)
 
 

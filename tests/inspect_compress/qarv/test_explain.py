@@ -131,6 +131,9 @@ def test_another_original_is_refused_by_name(tmp_path: Path) -> None:
     write_png(tmp_path / "turned.png", noise(50, 40))
     with pytest.raises(ImageError, match=r"turned\.png: has 40x50 grey pixels and .*part\.qarv 50x40 grey"):
         explain(tmp_path / "part.qarv", tmp_path / "turned.png")
+    write_png(tmp_path / "deep.png", noise(40, 50).astype(np.uint16))
+    with pytest.raises(ImageError, match=r"deep\.png: has \d+ bits"):
+        explain(tmp_path / "part.qarv", tmp_path / "deep.png")
 
 
 def test_regions_have_their_qualities_and_more_bits(tmp_path: Path) -> None:
