@@ -72,7 +72,10 @@ def test_streams_are_the_shortest_that_can_be_read(middles: int, rest: list) -> 
 
     def reads(data: bytes) -> bool:
         decoder = decoder_of(data)
-        return all(int(decoder.decode(table)) == symbol for table, symbol in coded)
+        try:
+            return all(int(decoder.decode(table)) == symbol for table, symbol in coded)
+        except AssertionError:  # constriction's word for bytes that no symbols become
+            return False
 
     assert reads(stream)
     assert not stream.endswith(b"\0")
