@@ -29,6 +29,8 @@ CONTRAST = 45
 """Points of quality from the background to the region."""
 _CELL = 32
 _PEAK = 255.0
+_COLOURS = 64
+"""Of the picture: error maps are noise, which a PNG of all colours makes large."""
 
 Mask = NDArray[np.bool_]
 
@@ -140,6 +142,7 @@ def _draw(image: Image, mask: Image, path: Path) -> None:
     import io
 
     from matplotlib.figure import Figure
+    from PIL import Image as PillowImage
 
     pair = compare(image, mask, QUALITIES[0])
     if pair is None:
@@ -149,7 +152,7 @@ def _draw(image: Image, mask: Image, path: Path) -> None:
     for (name, draft), error in zip(drafts, pair.inside, strict=True):
         title = f"{name}, {len(draft.data):,} bytes, {_decibels(error):.1f} dB in the region"
         pictures.append((title, draft.reconstruction))
-    figure = Figure(figsize=(12, 8.4), layout="constrained")
+    figure = Figure(figsize=(11, 6.4), layout="constrained")
     above, below = figure.subplots(2, 3)
     for axes, (title, picture) in zip(above, pictures, strict=True):
         axes.imshow(picture, cmap="gray", vmin=0, vmax=255)
@@ -165,9 +168,10 @@ def _draw(image: Image, mask: Image, path: Path) -> None:
     figure.colorbar(shown, ax=below[1:], label="grey levels", shrink=0.7)
     for axes in (*above, *below):
         axes.set_axis_off()
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=80)
-    write_file(path, buffer.getvalue(), overwrite=True)
+    drawn, small = io.BytesIO(), io.BytesIO()
+    figure.savefig(drawn, format="png", dpi=75)
+    PillowImage.open(drawn).convert("RGB").quantize(_COLOURS).save(small, "PNG", optimize=True)
+    write_file(path, small.getvalue(), overwrite=True)
 
 
 def _decibels(error: float) -> float:

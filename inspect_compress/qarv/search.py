@@ -9,6 +9,9 @@ from numpy.typing import NDArray
 
 Curve = NDArray[np.float64]
 
+_SMOOTH = 3
+"""Attempts that a curve without steps takes at most, but for those next to the limit."""
+
 
 class Search:
     """Measured values at indexes of λ, and what they and a guess say of the others.
@@ -36,9 +39,14 @@ class Search:
             self.above = min(self.above, index)
 
     def next(self, aim: float) -> int:
-        """The index to try: the first that is expected to reach `aim`, of those that are still open."""
+        """The index to try: the first that is expected to reach `aim`, of those that are still open.
+
+        Where some attempts have not closed in on it, the curve has a step (as where difference planes of colour become
+        whole): then it lies at least a quarter of what is open from either end.
+        """
         first = int(np.searchsorted(np.maximum.accumulate(self._expected()), aim))
-        return min(max(first, self.below + 1), self.above - 1)
+        spare = (self.above - self.below) // 4 if len(self._seen) >= _SMOOTH and self.below >= 0 else 1
+        return min(max(first, self.below + max(spare, 1)), self.above - max(spare, 1))
 
     def _expected(self) -> Curve:
         if not self._seen:
