@@ -57,7 +57,7 @@ def compress(
 ) -> None:
     """Compress an image, or every image of a folder.
 
-    By quality; to a size; to a fidelity; with regions that keep more:
+    Examples: by quality; to a size; to a fidelity; with regions that keep more:
 
         inspect-compress compress part.png part.qarv --quality 70
 
