@@ -13,6 +13,9 @@ from inspect_compress.errors import ConfigError
 from inspect_compress.fidelity import ms_ssim, psnr
 from inspect_compress.images import Image, read_8_bit_image
 from inspect_compress.qarv.codec import QarvCodec
+from inspect_compress.qarv.draft import Draft
+from inspect_compress.qarv.lmbda_map import quality_of
+from inspect_compress.qarv.network import LMBDA_STEPS
 
 DEMANDS = (
     Demand(bpp=0.1),
@@ -23,9 +26,6 @@ DEMANDS = (
     Demand(min_ms_ssim=0.97),
     Demand(min_ms_ssim=0.99),
 )
-PLAIN = Demand(quality=60)
-"""What a plain encoding is, whose time counts as 1."""
-
 Step = Callable[[str], None]
 """Called with each frame's name when it has been measured."""
 
@@ -35,8 +35,8 @@ class DemandRow:
     """One demand over all frames that it is possible for.
 
     `met` is the mean, `least` and `most` the extremes of what was reached: the part of the budget that was used, or
-    the decoded picture's PSNR or MS-SSIM. `times` is the processor time over that of a plain encoding, mean over the
-    frames.
+    the decoded picture's PSNR or MS-SSIM. `times` is the processor time over that of plain encodings at the same λ,
+    both summed over the frames.
     """
 
     demand: str
@@ -50,21 +50,32 @@ class DemandRow:
     times: float
 
 
+@dataclass(frozen=True)
+class _Met:
+    """A demand on one frame: what was reached, and the processor's seconds beside those of a plain encoding there."""
+
+    reached: float
+    seconds: float
+    plain_seconds: float
+    at_the_end: bool
+
+
 def run_rate_control(paths: Sequence[Path], step: Step = lambda name: None) -> list[DemandRow]:
     """Meet each of DEMANDS on each frame. Raises ImageError."""
     codec = QarvCodec()
-    found: list[list[tuple[float, float, bool] | None]] = [[] for _ in DEMANDS]
+    found: list[list[_Met | None]] = [[] for _ in DEMANDS]
     for path in paths:
         image = read_8_bit_image(path)
-        plain = min(_timed(codec, image, PLAIN)[1] for _ in range(2))
         for demand, results in zip(DEMANDS, found, strict=True):
             try:
                 draft, seconds = _timed(codec, image, demand)
             except ConfigError:
                 results.append(None)
                 continue
-            end = draft.header.lmbda_index == (255 if demand.bpp else 0)
-            results.append((_reached(image, demand, draft.data, codec), seconds / plain, end))
+            index = draft.header.lmbda_index
+            _, plain = _timed(codec, image, Demand(quality_of(index)))
+            end = index == (LMBDA_STEPS - 1 if demand.bpp else 0)
+            results.append(_Met(_reached(image, demand, draft.data, codec), seconds, plain, end))
         step(path.name)
     return [_row(demand, results) for demand, results in zip(DEMANDS, found, strict=True)]
 
@@ -74,7 +85,7 @@ def to_json(rows: Sequence[DemandRow]) -> list[dict[str, Any]]:
     return [asdict(row) for row in rows]
 
 
-def _timed(codec: QarvCodec, image: Image, demand: Demand) -> tuple[Any, float]:
+def _timed(codec: QarvCodec, image: Image, demand: Demand) -> tuple[Draft, float]:
     start = time.process_time()
     draft = codec.draft(image, demand)
     assert draft.data
@@ -88,11 +99,12 @@ def _reached(image: Image, demand: Demand, data: bytes, codec: QarvCodec) -> flo
     return (psnr if demand.min_psnr else ms_ssim)(image, codec.decode(data))
 
 
-def _row(demand: Demand, results: Sequence[tuple[float, float, bool] | None]) -> DemandRow:
+def _row(demand: Demand, results: Sequence[_Met | None]) -> DemandRow:
     possible = [result for result in results if result is not None]
-    values = np.array([value for value, _, end in possible if not end] or [np.nan])
+    values = np.array([one.reached for one in possible if not one.at_the_end] or [np.nan])
     (wish,) = (f"{name} {value:g}" for name, value in vars(demand).items() if value is not None)
-    times = float(np.mean([times for _, times, _ in possible])) if possible else float("nan")
+    plain = sum(one.plain_seconds for one in possible)
+    times = sum(one.seconds for one in possible) / plain if possible else float("nan")
     met, least, most = (float(one(values)) for one in (np.mean, np.min, np.max))
-    ends = sum(end for _, _, end in possible)
+    ends = sum(one.at_the_end for one in possible)
     return DemandRow(wish, len(possible), len(results) - len(possible), ends, met, least, most, times)

@@ -41,8 +41,8 @@ class Search:
     def next(self, aim: float) -> int:
         """The index to try: the first that is expected to reach `aim`, of those that are still open.
 
-        Where some attempts have not closed in on it, the curve has a step (as where difference planes of colour become
-        whole): then it lies at least a quarter of what is open from either end.
+        Where some attempts have not closed in on it, the curve has a step (as where difference planes of colour
+        become whole): then it lies at least a quarter of what is open from either end.
         """
         first = int(np.searchsorted(np.maximum.accumulate(self._expected()), aim))
         spare = (self.above - self.below) // 4 if len(self._seen) >= _SMOOTH and self.below >= 0 else 1
