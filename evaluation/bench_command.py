@@ -147,7 +147,7 @@ def _bench_rate_control(paths: Sequence[Path], *, as_json: bool) -> None:
         task = bar.add_task("meeting demands", total=len(paths))
         rows = run_rate_control(paths, lambda name: bar.update(task, advance=1))
     if as_json:
-        typer.echo(json.dumps(to_json(rows)))
+        typer.echo(json.dumps(to_json(rows), allow_nan=False))
         return
     from rich.console import Console
     from rich.table import Table
@@ -156,11 +156,13 @@ def _bench_rate_control(paths: Sequence[Path], *, as_json: bool) -> None:
     for heading in ("demand", "frames", "impossible", "at the end of λ", "mean", "least", "most", "times"):
         table.add_column(heading, justify="left" if heading == "demand" else "right")
     for row in rows:
-        reached = (f"{value:.4g}" for value in (row.met, row.least, row.most))
+        reached = ("–" if value is None else f"{value:.4g}" for value in (row.met, row.least, row.most, row.times))
         counts = (str(count) for count in (row.frames, row.impossible, row.at_the_end))
-        table.add_row(row.demand, *counts, *reached, f"{row.times:.2f}")
+        table.add_row(row.demand, *counts, *reached)
     Console(highlight=False).print(table)
-    typer.echo(f"On average {sum(row.times for row in rows) / len(rows):.2f} times a plain encoding.")
+    times = [row.times for row in rows if row.times is not None]
+    if times:
+        typer.echo(f"On average {sum(times) / len(times):.2f} times a plain encoding.")
 
 
 def _bench_speed(*, as_json: bool) -> None:

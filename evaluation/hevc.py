@@ -4,21 +4,18 @@
 so it is here to measure against and no codec of this package).
 """
 
-import argparse
 import sys
 from collections.abc import Sequence
 from fractions import Fraction
-from pathlib import Path
 
 import av
 import numpy as np
 
-from evaluation.bench import evenly_spaced
-from evaluation.image_paths import image_paths
+from evaluation.frames import frames_from
 from inspect_compress.bd import Point, bd_rate
 from inspect_compress.errors import ImageError, InspectCompressError
 from inspect_compress.fidelity import psnr
-from inspect_compress.images import Image, check_image, read_8_bit_image
+from inspect_compress.images import Image, check_image
 from inspect_compress.qarv.weights import default_fingerprint, installed_model
 from inspect_compress.training.validation import rd_curve
 
@@ -29,14 +26,8 @@ _PARAMETERS = "log-level=none:info=0:pools=1:frame-threads=1:keyint=1"
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit code."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument(
-        "frames", type=Path, help="a labelled set, of which split test is read, or a folder of images"
-    )
-    parser.add_argument("--limit", type=int, default=20, help="frames, evenly spaced")
-    options = parser.parse_args(arguments)
     try:
-        images = [read_8_bit_image(path) for path in evenly_spaced(image_paths(options.frames), options.limit)]
+        images = frames_from(__doc__, arguments)
         hevc = hevc_curve(images)
         qarv = [(p["bpp"], p["psnr"]) for p in rd_curve(installed_model(default_fingerprint()), images)]
     except InspectCompressError as error:

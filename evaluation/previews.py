@@ -3,18 +3,15 @@
 `python -m evaluation.previews FRAMES` prints them for a low, a middle and a high quality.
 """
 
-import argparse
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 
-from evaluation.bench import evenly_spaced
-from evaluation.image_paths import image_paths
+from evaluation.frames import frames_from
 from inspect_compress.errors import InspectCompressError
 from inspect_compress.fidelity import psnr
-from inspect_compress.images import Image, read_8_bit_image
+from inspect_compress.images import Image
 from inspect_compress.qarv.codec import QarvCodec
 from inspect_compress.qarv.container_reader import read_container
 
@@ -23,14 +20,8 @@ QUALITIES = (30, 60, 90)
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit code."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument(
-        "frames", type=Path, help="a labelled set, of which split test is read, or a folder of images"
-    )
-    parser.add_argument("--limit", type=int, default=20, help="frames, evenly spaced")
-    options = parser.parse_args(arguments)
     try:
-        images = [read_8_bit_image(path) for path in evenly_spaced(image_paths(options.frames), options.limit)]
+        images = frames_from(__doc__, arguments)
     except InspectCompressError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from evaluation.bench import evenly_spaced
 from inspect_compress.demand import Demand, Priority
@@ -22,17 +21,15 @@ from inspect_compress.images import Image, read_8_bit_image
 from inspect_compress.qarv.codec import QarvCodec
 from inspect_compress.qarv.draft import Draft
 from inspect_compress.qarv.lmbda_map import offsets_of
+from inspect_compress.qarv.strides import STRIDES
 
 QUALITIES = (40, 60)
 """Uniform qualities, whose file sizes are the budgets."""
 CONTRAST = 45
 """Points of quality from the background to the region."""
-_CELL = 32
 _PEAK = 255.0
 _COLOURS = 64
 """Of the picture: error maps are noise, which a PNG of all colours makes large."""
-
-Mask = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -111,7 +108,7 @@ def _steps(image: Image, picture: Image, wish: Priority) -> float:
     """The mean size of steps in the error between neighbours that lie in cells of unlike λ; nan where none do."""
     offsets = offsets_of(wish)
     error = image.astype(float) - picture
-    rows, columns = (np.arange(side) // _CELL for side in image.shape[:2])
+    rows, columns = (np.arange(side) // STRIDES[0] for side in image.shape[:2])
     cells = offsets[np.ix_(rows, columns)]
     across = [np.abs(np.diff(error, axis=axis))[np.diff(cells, axis=axis) != 0] for axis in (0, 1)]
     both = np.concatenate(across)

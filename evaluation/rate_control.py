@@ -36,7 +36,7 @@ class DemandRow:
 
     `met` is the mean, `least` and `most` the extremes of what was reached: the part of the budget that was used, or
     the decoded picture's PSNR or MS-SSIM. `times` is the processor time over that of plain encodings at the same λ,
-    both summed over the frames.
+    both summed over the frames. None where no frame counts.
     """
 
     demand: str
@@ -44,10 +44,10 @@ class DemandRow:
     impossible: int
     at_the_end: int
     """Frames whose best file is within the budget, or whose smallest is good enough: they count for `times` only."""
-    met: float
-    least: float
-    most: float
-    times: float
+    met: float | None
+    least: float | None
+    most: float | None
+    times: float | None
 
 
 @dataclass(frozen=True)
@@ -101,10 +101,10 @@ def _reached(image: Image, demand: Demand, data: bytes, codec: QarvCodec) -> flo
 
 def _row(demand: Demand, results: Sequence[_Met | None]) -> DemandRow:
     possible = [result for result in results if result is not None]
-    values = np.array([one.reached for one in possible if not one.at_the_end] or [np.nan])
+    values = [one.reached for one in possible if not one.at_the_end]
     (wish,) = (f"{name} {value:g}" for name, value in vars(demand).items() if value is not None)
     plain = sum(one.plain_seconds for one in possible)
-    times = sum(one.seconds for one in possible) / plain if possible else float("nan")
-    met, least, most = (float(one(values)) for one in (np.mean, np.min, np.max))
+    times = sum(one.seconds for one in possible) / plain if possible else None
+    met, least, most = (float(one(values)) if values else None for one in (np.mean, np.min, np.max))
     ends = sum(one.at_the_end for one in possible)
     return DemandRow(wish, len(possible), len(results) - len(possible), ends, met, least, most, times)
