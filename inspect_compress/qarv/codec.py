@@ -10,6 +10,7 @@ from inspect_compress.demand import Demand, Priority
 from inspect_compress.errors import ConfigError, CutShortError, OutOfStepError
 from inspect_compress.images import Image, check_image
 from inspect_compress.qarv.coding import (
+    Analysis,
     PlaceBits,
     conditions_of,
     difference_planes_are_halved,
@@ -92,8 +93,11 @@ class QarvCodec:
             demand.priority.check_fits(image)
             offsets = offsets_of(demand.priority)
 
-        def at(index: int, price: float = PRICE) -> Draft:
-            return self._draft(image, np.clip(index + offsets, 0, LMBDA_STEPS - 1), price)
+        analysis = Analysis()
+
+        def at(index: int, price: float = PRICE, halved: bool | None = None) -> Draft:
+            indexes = np.clip(index + offsets, 0, LMBDA_STEPS - 1).astype(np.uint8)
+            return self._draft(image, indexes, price, halved=halved, analysis=analysis)
 
         expectation = expect(image, self._model.network.shape.lmbdas())
         budget = demand.budget(image)
@@ -153,15 +157,24 @@ class QarvCodec:
             raise OutOfStepError
         return from_planes(parts)
 
-    def _draft(self, image: Image, index: int | LmbdaMap, price: float = PRICE) -> Draft:
+    def _draft(
+        self,
+        image: Image,
+        index: int | LmbdaMap,
+        price: float = PRICE,
+        *,
+        halved: bool | None = None,
+        analysis: Analysis | None = None,
+    ) -> Draft:
         height, width = check_image(image).shape[:2]
         model = self._model
         indexes = np.broadcast_to(np.uint8(index), grid(height, width))
-        halved = difference_planes_are_halved(model.network, image, indexes)
+        if halved is None:
+            halved = difference_planes_are_halved(model.network, image, indexes)
         base, others = write_map(indexes)
         header = Header(width, height, 3 if image.ndim == 3 else 1, 8, model.fingerprint, base, halved, others)
         rounding = Rounding(model.tables, price=price)
-        return Draft(model.network, self._tables[model.fingerprint], header, image, indexes, rounding)
+        return Draft(model.network, self._tables[model.fingerprint], header, image, indexes, rounding, analysis)
 
 
 def _first(container: Container, levels: int | None, size: int) -> tuple[Level, ...]:

@@ -24,12 +24,17 @@ _HALVED_UP_TO = 1000.0
 """λ up to which difference planes are halved: half the time, and at small λ fewer bytes (docs/training.md)."""
 
 
+_BAND = 64
+"""Steps of λ for which the encoder's features are the same: it hardly uses λ (docs/performance.md)."""
+
+
 class SymbolWriter(Protocol):
     """Takes a level's symbols and their tables' rows; see LevelWriter."""
 
     def put(self, symbols: Symbols, rows: Rows) -> None: ...
 
 
+BottomUp = tuple[Tensor, Tensor, Tensor]
 Passes = list[tuple[Tensor, Any, Sequence[int]]]
 """For planes that are coded together: the features that `render` takes, its conditions, and the planes' size."""
 
@@ -38,8 +43,28 @@ PlaceBits = dict[int, NDArray[np.float64]]
 
 
 def difference_planes_are_halved(network: CodingNetwork, image: Image, indexes: LmbdaMap) -> bool:
-    """Whether a picture with this map of λ has them at half size."""
+    """Whether a picture with this map of λ has them at half size, unless a budget asks for it."""
     return image.ndim == 3 and network.shape.lmbda_of(int(indexes.max())) <= _HALVED_UP_TO
+
+
+class Analysis:
+    """What the encoder's bottom-up path makes of one image's planes, kept while λ stays in its band."""
+
+    def __init__(self) -> None:
+        self._band = b""
+        self._kept: dict[tuple[int, ...], BottomUp] = {}
+
+    def of(self, network: CodingNetwork, number: int, planes: Planes, indexes: LmbdaMap) -> BottomUp:
+        """The features of the image's planes of that number, `(P, H, W)`, at the middle of each cell's band of λ."""
+        middles = indexes // _BAND * _BAND + _BAND // 2
+        if middles.tobytes() != self._band:
+            self._band = middles.tobytes()
+            self._kept.clear()
+        key = (number, *planes.shape)
+        if key not in self._kept:
+            conditions = conditions_of(network, middles, *planes.shape)
+            self._kept[key] = network.bottom_up(_pad(planes), conditions)
+        return self._kept[key]
 
 
 def code_image(
@@ -48,14 +73,23 @@ def code_image(
     indexes: LmbdaMap,
     rounding: Rounding,
     writers: Mapping[int, SymbolWriter],
+    *,
+    halved: bool,
+    analysis: Analysis | None = None,
 ) -> Passes:
-    """Code an image, `(H, W)` or `(H, W, 3)`, into a writer for each stride; returns what `render_image` takes."""
+    """Code an image, `(H, W)` or `(H, W, 3)`, into a writer for each stride; returns what `render_image` takes.
+
+    `halved`: code difference planes at half size. `analysis`: of the same image at another λ, for use again.
+    """
     passes: Passes = []
     with one_thread(), torch.inference_mode():
-        for planes in to_planes(image, halved=difference_planes_are_halved(network, image, indexes)):
+        for number, planes in enumerate(to_planes(image, halved=halved)):
+            size = planes.shape[1:]
+            encoder = (analysis or Analysis()).of(network, number, planes, indexes)
             conditions = conditions_of(network, indexes, *planes.shape)
-            features = write_planes(network, planes, conditions, rounding, writers)
-            passes.append((features, conditions, planes.shape[1:]))
+            exchange = _Writing(rounding, writers, size)
+            features = network.top_down(padded_size(*size), conditions, exchange, encoder)
+            passes.append((features, conditions, size))
     return passes
 
 
@@ -72,19 +106,6 @@ def conditions_of(network: CodingNetwork, indexes: LmbdaMap, count: int, height:
     if cells.min() == cells.max():
         cells = cells[:1, :1]
     return network.at(torch.tensor(cells, dtype=torch.int64), count, halved=halved)
-
-
-def write_planes(
-    network: CodingNetwork,
-    planes: Planes,
-    conditions: Any,
-    rounding: Rounding,
-    writers: Mapping[int, SymbolWriter],
-) -> Tensor:
-    """Code planes, `(P, H, W)`, into a writer for each stride; returns the features that `render` takes."""
-    size = planes.shape[1:]
-    encoder = network.bottom_up(_pad(planes), conditions)
-    return network.top_down(padded_size(*size), conditions, _Writing(rounding, writers, size), encoder)
 
 
 def read_planes(

@@ -3,7 +3,7 @@
 from functools import cached_property
 
 from inspect_compress.images import Image
-from inspect_compress.qarv.coding import Passes, code_image, render_image
+from inspect_compress.qarv.coding import Analysis, Passes, code_image, render_image
 from inspect_compress.qarv.container import CHECK, CHECKSUM, Header, Level, write_container
 from inspect_compress.qarv.entropy import LevelWriter, Models, Rows, Symbols
 from inspect_compress.qarv.lmbda_map import LmbdaMap
@@ -26,12 +26,15 @@ class Draft:
         image: Image,
         indexes: LmbdaMap,
         rounding: Rounding,
+        analysis: Analysis | None = None,
     ) -> None:
         self.header = header
         self.indexes = indexes
         self._network, self._models = network, models
         self._kept = {stride: _Kept() for stride in STRIDES}
-        self._passes: Passes = code_image(network, image, indexes, rounding, self._kept)
+        self._passes: Passes = code_image(
+            network, image, indexes, rounding, self._kept, halved=header.halved, analysis=analysis
+        )
 
     @cached_property
     def expected_bytes(self) -> float:

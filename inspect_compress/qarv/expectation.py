@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 from scipy.fft import dctn
+from scipy.ndimage import gaussian_filter1d
 
 from inspect_compress.images import Image
 from inspect_compress.qarv.network import DISTORTION_WEIGHT
@@ -24,6 +25,8 @@ _PEAK = 255.0
 _BLOCK = 16
 _MOST_BLOCKS = 4096
 _BINS = 300
+_SMOOTH = 4
+"""Steps of λ over which errors are averaged: bins pass the dead zone one by one."""
 _LEAST_POWER = 1e-4
 _DEAD_ZONE = 0.6
 """Steps below which a coefficient is rounded to 0."""
@@ -48,7 +51,7 @@ def expect(image: Image, lmbdas: Sequence[float]) -> Expectation:
     bits = (0.5 * np.log2(1 + power / level)) @ share
     error = np.where(power < _DEAD_ZONE**2 * 12 * level, power, level) @ share
     place = np.linspace(0, 1, len(lmbdas))
-    psnr = 10 * np.log10(_PEAK**2 / error) - 0.1 - 2.1 * place**4
+    psnr = gaussian_filter1d(10 * np.log10(_PEAK**2 / error), _SMOOTH, mode="nearest") - 0.1 - 2.1 * place**4
     return Expectation(
         log_bytes=np.log(grey.size / 8) + 0.27 + 1.33 * np.log(bits),
         psnr=psnr,

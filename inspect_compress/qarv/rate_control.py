@@ -5,6 +5,7 @@ Each draft costs about an encoding, so guesses are good and attempts few.
 
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import Protocol
 
 import numpy as np
@@ -36,9 +37,12 @@ _SHRINKING = 0.4
 
 
 class Drafting(Protocol):
-    """Codes the picture at an index of λ, and at a price of rounding (see `rounding`)."""
+    """Codes the picture at an index of λ, and at a price of rounding (see `rounding`).
 
-    def __call__(self, index: int, price: float = PRICE) -> Draft: ...
+    `halved`: difference planes at half size; None: as is usual at that λ.
+    """
+
+    def __call__(self, index: int, price: float = PRICE, halved: bool | None = None) -> Draft: ...
 
 
 def within_bytes(draft: Drafting, guess: Curve, budget: int) -> Draft:
@@ -47,6 +51,25 @@ def within_bytes(draft: Drafting, guess: Curve, budget: int) -> Draft:
     Raises ConfigError where the smallest file has more.
     """
     search = Search(guess, math.log(budget + 0.5))
+    best = _fullest(draft, search, budget)
+    if best is None:
+        raise ConfigError(f"a file of at most {budget} bytes is impossible: the smallest has {len(draft(0).data)}")
+    if search.above == len(guess) or uses(budget, len(best.data)):
+        return best
+    halved = best.header.halved or None
+    if halved and not draft(search.above).header.halved:  # a leap in size, where difference planes become whole
+        onward = Search(guess, math.log(budget + 0.5))
+        onward.add(search.below, math.log(len(best.data)))
+        best, search = _fullest(partial(draft, halved=True), onward, budget) or best, onward
+    for index in range(search.above, min(search.above + _FINER_STEPS, len(guess))):
+        if uses(budget, len(best.data)):
+            break
+        best = _finer(partial(draft, halved=halved), index, budget, best)
+    return best
+
+
+def _fullest(draft: Drafting, search: Search, budget: int) -> Draft | None:
+    """The largest file within the budget that a search meets; one that uses it well ends the search."""
     best: Draft | None = None
     while not search.over:
         index = search.next(math.log(_AIM * budget))
@@ -56,13 +79,7 @@ def within_bytes(draft: Drafting, guess: Curve, budget: int) -> Draft:
         if size <= budget and (best is None or len(best.data) < size):
             best = attempt
             if uses(budget, size):
-                return best
-    if best is None:
-        raise ConfigError(f"a file of at most {budget} bytes is impossible: the smallest has {len(draft(0).data)}")
-    for index in range(search.above, min(search.above + _FINER_STEPS, len(guess))):
-        best = _finer(draft, index, budget, best)
-        if uses(budget, len(best.data)):
-            break
+                break
     return best
 
 

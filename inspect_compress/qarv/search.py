@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 Curve = NDArray[np.float64]
 
-_SMOOTH = 3
+_SMOOTH = 5
 """Attempts that a curve without steps takes at most, but for those next to the limit."""
 
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from inspect_compress.images import Image
-from inspect_compress.qarv.coding import code_image, render_image
+from inspect_compress.qarv.coding import code_image, difference_planes_are_halved, render_image
 from inspect_compress.qarv.lmbda_map import everywhere
 from inspect_compress.qarv.network import LMBDA_STEPS, Block, Network
 from inspect_compress.qarv.products import NARROW
@@ -54,7 +54,9 @@ def watch(network: Network, images: Sequence[Image]) -> dict[str, Activations]:
         for number, image in enumerate(images):
             index = round(number / max(1, len(images) - 1) * (LMBDA_STEPS - 1))
             indexes = everywhere(index, *image.shape[:2])
-            render_image(network, code_image(network, image, indexes, rounding, dict.fromkeys(STRIDES, _Ignore())))
+            halved = difference_planes_are_halved(network, image, indexes)
+            writers = dict.fromkeys(STRIDES, _Ignore())
+            render_image(network, code_image(network, image, indexes, rounding, writers, halved=halved))
     return seen
 
 

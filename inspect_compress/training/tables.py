@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inspect_compress.images import Image
-from inspect_compress.qarv.coding import code_image
+from inspect_compress.qarv.coding import code_image, difference_planes_are_halved
 from inspect_compress.qarv.likelihood import SCALE_STEPS
 from inspect_compress.qarv.lmbda_map import everywhere, index_of
 from inspect_compress.qarv.rounding import Rounding
@@ -41,7 +41,8 @@ def fit_tables(network: CodingNetwork, images: Sequence[Image]) -> list[NDArray[
     rounding = Rounding(gaussian_tables())
     for number, image in enumerate(images):
         indexes = everywhere(index_of(_QUALITIES[number % len(_QUALITIES)]), *image.shape[:2])
-        code_image(network, image, indexes, rounding, dict.fromkeys(STRIDES, counter))
+        halved = difference_planes_are_halved(network, image, indexes)
+        code_image(network, image, indexes, rounding, dict.fromkeys(STRIDES, counter), halved=halved)
     return [
         to_frequencies(counts + _GAUSSIAN_WEIGHT * assumed / TOTAL)
         for counts, assumed in zip(counter.counts, gaussian_tables(), strict=True)
