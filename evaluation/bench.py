@@ -87,7 +87,8 @@ class BenchResult:
             "rows": [_finite(asdict(row)) for row in self.rows],
             "anchor": self.anchor,
             "bd_rate": {codec: bd.percent for codec, bd in self.bd_rate.items()},
-            "bd_rate_psnr_range": {c: bd.psnr_range for c, bd in self.bd_rate.items() if bd.psnr_range},
+            "bd_rate_psnr_range": {c: bd.span for c, bd in self.bd_rate.items() if bd.span},
+            "bd_rate_doubt": {codec: bd.doubt for codec, bd in self.bd_rate.items() if bd.doubt},
             "bd_rate_missing": {codec: bd.reason for codec, bd in self.bd_rate.items() if bd.reason},
             "memory": {codec: asdict(memory) for codec, memory in self.memory.items()},
         }

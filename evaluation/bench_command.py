@@ -292,7 +292,7 @@ def _codec_table(result: "BenchResult") -> Any:
         table.add_column(heading, justify="left" if heading == "codec" else "right")
     for codec, memory in result.memory.items():
         bd = result.bd_rate.get(codec)
-        span = bd.psnr_range if bd else None
+        span = bd.span if bd else None
         table.add_row(
             codec,
             "anchor" if bd is None else _number(bd.percent, "+.1f"),

@@ -1,16 +1,15 @@
-"""Intervals for proportions, paired differences of proportions, and AUROC. Knows nothing of codecs or frames.
+"""Intervals and tests for proportions and paired differences of proportions. Knows nothing of codecs or frames.
 
-All intervals are two-sided, 95 % by default. They treat frames as independent of each other.
+Intervals are two-sided, 95 % by default. Frames count as independent of each other, unless a `Design` says how
+much less they tell because they came in groups (lots, panels); `evaluation.grouping` measures that.
 """
 
 import math
 from collections.abc import Callable
 from typing import NamedTuple
 
-import numpy as np
-from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import brentq
-from scipy.stats import norm, rankdata
+from scipy.special import ndtr, ndtri, stdtr, stdtrit
 
 CONFIDENCE = 0.95
 
@@ -26,7 +25,37 @@ class Estimate(NamedTuple):
 UNKNOWN = Estimate(math.nan, math.nan, math.nan)
 
 
-def proportion(successes: float, total: float, confidence: float = CONFIDENCE) -> Estimate:
+class Design(NamedTuple):
+    """What groups cost: `effect` frames tell as much as one independent one; `groups` is how many there are.
+
+    Counts are divided by the effect, and by `(t / z)^2` for how uncertain few groups leave it.
+
+    J. N. K. Rao and A. J. Scott, Biometrics 48 (1992) 577; degrees of freedom: E. L. Korn and B. I. Graubard,
+    Surv. Methodol. 24 (1998) 193.
+    """
+
+    effect: float = 1.0
+    groups: float = math.inf
+
+    def weight(self, confidence: float) -> float:
+        """What one frame counts in an interval of this confidence; 1 where frames are independent."""
+        if math.isinf(self.groups):
+            return 1 / self.effect
+        return (_z(confidence) / float(stdtrit(self.groups - 1, (1 + confidence) / 2))) ** 2 / self.effect
+
+    def grown(self, factor: float) -> "Design":
+        """The same with more groups of the same kind."""
+        return Design(self.effect, self.groups * factor)
+
+
+INDEPENDENT = Design()
+MIN_GROUPS = 2
+"""Fewest groups whose differences say anything."""
+
+
+def proportion(
+    successes: float, total: float, confidence: float = CONFIDENCE, design: Design = INDEPENDENT
+) -> Estimate:
     """`successes / total` with Wilson's score interval.
 
     E. B. Wilson, J. Am. Stat. Assoc. 22 (1927) 209; recommended by R. G. Newcombe, Stat. Med. 17 (1998) 857.
@@ -35,14 +64,17 @@ def proportion(successes: float, total: float, confidence: float = CONFIDENCE) -
         return UNKNOWN
     z2 = _z(confidence) ** 2
     share = successes / total
-    centre = (share + z2 / (2 * total)) / (1 + z2 / total)
-    half = math.sqrt(z2 * (share * (1 - share) / total + z2 / (4 * total**2))) / (1 + z2 / total)
+    n = total * design.weight(confidence)
+    centre = (share + z2 / (2 * n)) / (1 + z2 / n)
+    half = math.sqrt(z2 * (share * (1 - share) / n + z2 / (4 * n**2))) / (1 + z2 / n)
     low = 0.0 if successes == 0 else centre - half
     high = 1.0 if successes == total else centre + half
     return Estimate(share, low, high)
 
 
-def paired_difference(lost: float, gained: float, pairs: float, confidence: float = CONFIDENCE) -> Estimate:
+def paired_difference(
+    lost: float, gained: float, pairs: float, confidence: float = CONFIDENCE, design: Design = INDEPENDENT
+) -> Estimate:
     """`(lost - gained) / pairs` with Tango's score interval for paired proportions.
 
     `lost` counts the pairs positive the first time only, `gained` those positive the second time only, so
@@ -53,22 +85,48 @@ def paired_difference(lost: float, gained: float, pairs: float, confidence: floa
     if pairs == 0:
         return UNKNOWN
     z = _z(confidence)
+    weight = design.weight(confidence)
     value = (lost - gained) / pairs
-    low = _root(lambda delta: _tango(lost, gained, pairs, delta) - z, -1.0, value)
-    high = _root(lambda delta: _tango(lost, gained, pairs, delta) + z, value, 1.0)
+    counts = (lost * weight, gained * weight, pairs * weight)
+    low = _root(lambda delta: _tango(*counts, delta) - z, -1.0, value)
+    high = _root(lambda delta: _tango(*counts, delta) + z, value, 1.0)
     return Estimate(value, low, high)
 
 
-def pairs_needed(lost: float, gained: float, pairs: float, margin: float) -> int | None:
-    """How many pairs would show that the difference is below `margin`, were it to stay as observed.
+def non_inferiority(lost: float, gained: float, pairs: float, margin: float, design: Design = INDEPENDENT) -> float:
+    """One-sided p-value of the hypothesis that the difference is `margin` or more, by Tango's score test.
 
-    None where the difference observed is not below the margin: more of the same would not show it.
+    Below alpha exactly where the upper limit of `paired_difference` at confidence `1 - 2 alpha` is below the
+    margin. NaN without pairs.
+    """
+    if pairs == 0:
+        return math.nan
+    score = _tango(lost / design.effect, gained / design.effect, pairs / design.effect, margin)
+    return float(ndtr(score) if math.isinf(design.groups) else stdtr(design.groups - 1, score))
+
+
+def pairs_needed(
+    lost: float,
+    gained: float,
+    pairs: float,
+    margin: float,
+    alpha: float = (1 - CONFIDENCE) / 2,
+    design: Design = INDEPENDENT,
+) -> int | None:
+    """How many pairs would show at one-sided `alpha` that the difference is below `margin`, if it stays as observed.
+
+    None where the difference observed is not below the margin: more of the same would not show it. Groups are
+    taken to grow in number, not in size.
     """
     if pairs == 0 or (lost - gained) / pairs >= margin:
         return None
 
     def too_few(n: int) -> bool:
-        return paired_difference(lost * n / pairs, gained * n / pairs, n).high >= margin
+        factor = n / pairs
+        if design.groups * factor <= MIN_GROUPS - 1:
+            return True
+        more = design.grown(factor)
+        return non_inferiority(lost * factor, gained * factor, n, margin, more) >= alpha
 
     enough = max(1, math.ceil(pairs))
     while too_few(enough):
@@ -78,41 +136,6 @@ def pairs_needed(lost: float, gained: float, pairs: float, margin: float) -> int
         middle = (few + enough) // 2
         few, enough = (middle, enough) if too_few(middle) else (few, middle)
     return enough
-
-
-def auroc(scores: ArrayLike, labels: ArrayLike, confidence: float = CONFIDENCE) -> Estimate:
-    """Area under the ROC curve with DeLong's variance and limits taken on the logit scale.
-
-    `scores` `(n,)` finite, higher is more defective; `labels` `(n,)`, true where defective. Where the classes
-    are perfectly separated, DeLong's variance is zero; the limit is then Wilson's for as many perfect trials
-    as the rarer class has frames, which is cautious.
-
-    E. R. DeLong et al., Biometrics 44 (1988) 837; logit: M. S. Pepe, *Statistical Evaluation of Medical
-    Tests* (2003), section 5.2.
-    """
-    truth = np.asarray(labels, bool)
-    values = np.asarray(scores, np.float64)
-    positive, negative = values[truth], values[~truth]
-    if not len(positive) or not len(negative):
-        return UNKNOWN
-    area, variance = _delong(positive, negative)
-    if area in (0.0, 1.0):
-        rarer = min(len(positive), len(negative))
-        return proportion(area * rarer, rarer, confidence)
-    half = _z(confidence) * math.sqrt(variance) / (area * (1 - area))
-    logit = math.log(area / (1 - area))
-    return Estimate(area, _expit(logit - half), _expit(logit + half))
-
-
-def _delong(positive: NDArray[np.float64], negative: NDArray[np.float64]) -> tuple[float, float]:
-    """AUROC and its variance, by ranks (Sun and Xu, IEEE Signal Process. Lett. 21 (2014) 1389)."""
-    m, n = len(positive), len(negative)
-    ranks = rankdata(np.concatenate([positive, negative]))
-    above = (ranks[:m] - rankdata(positive)) / n
-    below = 1 - (ranks[m:] - rankdata(negative)) / m
-    spread_above = above.var(ddof=1) / m if m > 1 else 0.0
-    spread_below = below.var(ddof=1) / n if n > 1 else 0.0
-    return float(above.mean()), float(spread_above + spread_below)
 
 
 def _tango(lost: float, gained: float, pairs: float, delta: float) -> float:
@@ -137,9 +160,5 @@ def _root(function: Callable[[float], float], low: float, high: float) -> float:
     return float(brentq(lambda x: max(-1e6, min(1e6, function(x))), low, high, xtol=1e-10))
 
 
-def _expit(x: float) -> float:
-    return 1 / (1 + math.exp(-x))
-
-
 def _z(confidence: float) -> float:
-    return float(norm.ppf((1 + confidence) / 2))
+    return float(ndtri((1 + confidence) / 2))

@@ -18,16 +18,17 @@ K1, K2 = 0.01, 0.03
 _Plane = NDArray[np.float64]
 
 
-def psnr(original: Image, decoded: Image) -> float:
+def psnr(original: Image, decoded: Image, mask: NDArray[np.bool_] | None = None) -> float:
     """Peak signal-to-noise ratio in dB over all samples of two images of one shape and type.
 
+    With a mask, bool `(H, W)` with a true value in it, over the samples where it is true.
     The peak is the largest value of the original's bit depth: 255, and 1023, 4095 or 65535 of a deep image.
     Colour counts every sample of R, G and B alike. Equal images give infinity.
     Raises ImageError where the images are no pair.
     """
     _check_pair(original, decoded)
     difference = original.astype(np.float64) - decoded
-    error = float(np.mean(difference**2))
+    error = float(np.mean((difference if mask is None else difference[mask]) ** 2))
     return float("inf") if error == 0 else float(10 * np.log10(_peak(original) ** 2 / error))
 
 

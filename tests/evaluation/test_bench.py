@@ -188,8 +188,23 @@ def test_a_plot_of_nothing_but_lossless_rows_can_be_drawn() -> None:
 def test_bd_rate_of_a_codec_that_needs_a_fifth_less() -> None:
     result = bd_rate(CURVE, [(bpp * 0.8, psnr) for bpp, psnr in CURVE])
     assert result.percent == pytest.approx(-20)
-    assert result.psnr_range == (30, 45)
+    assert result.span == (30, 45)
     assert result.reason == ""
+
+
+def test_bd_rate_says_what_share_of_the_anchors_range_it_covers_and_whether_that_is_enough() -> None:
+    whole = bd_rate(CURVE, CURVE)
+    assert (whole.overlap, whole.reliable) == (1.0, True)
+    part = bd_rate(CURVE, [(bpp, psnr + 10) for bpp, psnr in CURVE])
+    assert part.overlap == pytest.approx(1 / 3)
+    assert (part.reliable, part.percent is None) == (False, False)
+    assert part.doubt == "the curves share only 33% of the anchor's range; 50% are needed"
+
+
+def test_bd_rate_of_a_curve_that_does_not_rise_is_not_reliable() -> None:
+    result = bd_rate(CURVE, [*CURVE, (CURVE[-1][0] + 1, 33.0)])
+    assert result.percent == pytest.approx(0)
+    assert result.doubt.startswith("the codec does not rise: 1 of its points")
 
 
 def test_bd_rate_takes_points_in_any_order_and_twice() -> None:

@@ -4,8 +4,10 @@ import math
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from evaluation.statistics import _delong, auroc, paired_difference, pairs_needed, proportion
+from evaluation.statistics import Design, non_inferiority, paired_difference, pairs_needed, proportion
 
 
 @pytest.mark.parametrize(
@@ -24,7 +26,7 @@ def test_wilson_ends_at_one_where_all_succeed() -> None:
 
 
 def test_nothing_observed_is_nan_and_not_a_guess() -> None:
-    assert all(math.isnan(v) for v in (*proportion(0, 0), *paired_difference(0, 0, 0), *auroc([1, 2], [1, 1])))
+    assert all(math.isnan(v) for v in (*proportion(0, 0), *paired_difference(0, 0, 0), non_inferiority(0, 0, 0, 0.1)))
 
 
 @pytest.mark.parametrize(
@@ -36,6 +38,56 @@ def test_nothing_observed_is_nan_and_not_a_guess() -> None:
 )
 def test_tango_as_published(lost: int, gained: int, pairs: int, value: float, low: float, high: float) -> None:
     assert paired_difference(lost, gained, pairs) == pytest.approx((value, low, high), abs=5e-4)
+
+
+def test_tangos_own_example_of_two_lens_disinfectants() -> None:
+    """44 pairs, of which one was better with the standard: Tango 1998, section 5; 90 % limits, and Z = 1.709."""
+    assert paired_difference(1, 0, 44, 0.90) == pytest.approx((0.0227, -0.0365, 0.0957), abs=5e-5)
+    assert non_inferiority(1, 0, 44, 0.1) == pytest.approx(0.0438, abs=5e-5)
+
+
+def test_without_a_margin_tangos_test_is_mcnemars() -> None:
+    """Airway data (Fagerland 2014): Z = (1 - 7) / sqrt(8), one-sided."""
+    assert non_inferiority(1, 7, 21, 0.0) == pytest.approx(0.5 * math.erfc(6 / math.sqrt(8) / math.sqrt(2)))
+
+
+@given(
+    lost=st.integers(0, 20),
+    gained=st.integers(0, 20),
+    rest=st.integers(1, 200),
+    margin=st.floats(0.01, 0.5),
+    alpha=st.floats(0.005, 0.2),
+    design=st.sampled_from([Design(), Design(2.5, 12)]),
+)
+def test_the_test_and_the_interval_never_disagree(
+    lost: int, gained: int, rest: int, margin: float, alpha: float, design: Design
+) -> None:
+    pairs = lost + gained + rest
+
+    p_value = non_inferiority(lost, gained, pairs, margin, design)
+    limit = paired_difference(lost, gained, pairs, 1 - 2 * alpha, design).high
+
+    if abs(p_value - alpha) > 1e-6:
+        assert (p_value < alpha) == (limit < margin)
+
+
+def test_a_design_effect_counts_frames_as_that_many_fewer() -> None:
+    assert proportion(40, 80, design=Design(4.0))[1:] == pytest.approx(proportion(10, 20)[1:])
+    assert paired_difference(8, 4, 80, design=Design(4.0)) == pytest.approx(paired_difference(2, 1, 20))
+
+
+def test_few_groups_widen_an_interval_as_students_t_does() -> None:
+    """With 5 groups the quantile is 2.776 in place of 1.960: half-widths grow by that ratio (Wald's limit)."""
+    wide, narrow = (proportion(5000, 10000, design=d) for d in (Design(1.0, 5), Design(1.0)))
+
+    assert (wide.high - wide.value) / (narrow.high - narrow.value) == pytest.approx(2.776 / 1.960, rel=1e-3)
+
+
+def test_groups_ask_for_more_pairs() -> None:
+    needed = pairs_needed(0, 0, 30, margin=0.05, design=Design(2.0, 10))
+
+    assert needed is not None
+    assert 2 * 73 <= needed < 2.5 * 73
 
 
 def test_tango_without_discordant_pairs_is_still_an_interval() -> None:
@@ -74,35 +126,3 @@ def test_pairs_needed_is_the_smallest_number_that_shows_it() -> None:
 
 def test_no_number_of_pairs_shows_a_loss_that_is_too_large_already() -> None:
     assert pairs_needed(3, 0, 40, margin=0.05) is None
-
-
-def _hanley_mcneil() -> tuple[list[int], list[bool]]:
-    """CT ratings 1 to 5 of 58 normal and 51 abnormal patients (Hanley and McNeil, Radiology 143 (1982) 29)."""
-    normal, abnormal = (33, 6, 6, 11, 2), (3, 2, 2, 11, 33)
-    scores = [r for counts in (normal, abnormal) for r, n in enumerate(counts, 1) for _ in range(n)]
-    return scores, [False] * sum(normal) + [True] * sum(abnormal)
-
-
-def test_delong_as_in_statas_roctab_example() -> None:
-    scores, labels = (np.array(v) for v in _hanley_mcneil())
-
-    area, variance = _delong(scores[labels].astype(float), scores[~labels].astype(float))
-
-    assert area == pytest.approx(0.8932, abs=5e-5)
-    assert math.sqrt(variance) == pytest.approx(0.0307, abs=5e-5)
-
-
-def test_auroc_limits_lie_on_the_logit_scale() -> None:
-    estimate = auroc(*_hanley_mcneil())
-
-    half = 1.959964 * 0.030724 / (0.893171 * (1 - 0.893171))
-    logits = [math.log(v / (1 - v)) for v in estimate]
-    assert logits[1] == pytest.approx(logits[0] - half, abs=1e-3)
-    assert logits[2] == pytest.approx(logits[0] + half, abs=1e-3)
-
-
-def test_perfect_separation_is_not_taken_for_certainty() -> None:
-    estimate = auroc([0, 1, 2, 10, 11, 12], [0, 0, 0, 1, 1, 1])
-
-    assert estimate.value == estimate.high == 1.0
-    assert estimate.low == pytest.approx(proportion(3, 3).low)
