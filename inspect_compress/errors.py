@@ -36,6 +36,10 @@ class ArchiveError(InspectCompressError):
     """The archive cannot be opened or written, or a row in it is not sound."""
 
 
+class EvidenceError(InspectCompressError):
+    """A run's folder is not whole, or does not agree with itself or with the frames that it was made from."""
+
+
 class FormatError(InspectCompressError):
     """A compressed file cannot be decoded. Its subclasses say why."""
 

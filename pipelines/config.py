@@ -19,7 +19,7 @@ from pydantic import (
 
 from inspect_compress.codecs import codec_names
 from inspect_compress.settings import FilePath, Settings, beside_the_file, read_settings
-from pipelines.detectors import detector_names
+from pipelines.detectors import detector_names, is_model_file
 from pipelines.sources import source_names
 
 
@@ -36,6 +36,20 @@ def _uri_beside_the_file(uri: str, info: ValidationInfo) -> str:
     if not uri:
         raise ValueError("is empty; name a folder or a URI")
     return uri if "://" in uri else str(beside_the_file(Path(uri), info))
+
+
+def model_beside_the_file(name: str, info: ValidationInfo) -> str:
+    """A detector's name; that of an ONNX file becomes its absolute path.
+
+    It is relative to the file that is being read, or to the working directory where none is.
+    """
+    return str(beside_the_file(Path(name).expanduser(), info).absolute()) if is_model_file(name) else name
+
+
+def _known_detector(name: str) -> str:
+    if not is_model_file(name) and name not in detector_names():
+        raise ValueError(f"is {name!r}; known: {', '.join(detector_names()) or 'none'}, or the path of an ONNX file")
+    return name
 
 
 LOSSLESS = "lossless"
@@ -94,7 +108,7 @@ class ArchiveConfig(Section):
 class DetectConfig(Section):
     """`[detect]`: the detector, the labelled frames it learns from, and how often it may be wrong."""
 
-    detector: Annotated[str, _one_of(detector_names)]
+    detector: Annotated[str, AfterValidator(_known_detector), AfterValidator(model_beside_the_file)]
     train: FilePath
     target_false_alarm_rate: float = Field(default=0.05, gt=0, lt=1)
 

@@ -21,7 +21,7 @@ from pipelines.config import CompressConfig, DetectConfig, LineConfig
 from pipelines.datasets import Dataset, read_dataset, split_dataset
 from pipelines.detectors import Detector, load_detector
 from pipelines.detectors.depth import EightBitDetector
-from pipelines.detectors.threshold import calibrate_threshold
+from pipelines.detectors.threshold import settle_threshold
 from pipelines.frame import Frame
 from pipelines.policy import Policy, Request, Setting, choose
 from pipelines.sources import Failure, load_source
@@ -234,13 +234,13 @@ def _drained(frames: Iterable[Frame]) -> list[Verdict]:
 
 
 def _trained(config: DetectConfig, dataset: Dataset, track: Track) -> Detector:
-    """The detector, fit on the train split, its threshold fixed on the calibration split."""
+    """The detector, fit on the train split, its threshold its own or fixed on the calibration split."""
     detector = EightBitDetector(load_detector(config.detector))
     for images, labels in track([_pixels(dataset, "train", track)], "training the detector", None):
         detector.fit(images, labels, seed=SEED)
     images, labels = _pixels(dataset, "calibration", track)
-    detector.threshold = calibrate_threshold(
-        detector.score(images), labels, target_far=config.target_false_alarm_rate
+    detector.threshold = settle_threshold(
+        detector, detector.score(images), labels, target_far=config.target_false_alarm_rate
     )
     return detector
 

@@ -18,7 +18,7 @@ from sklearn.preprocessing import StandardScaler
 from inspect_compress.errors import DetectorError
 from inspect_compress.images import Image
 from pipelines.detectors import Labels, Scores
-from pipelines.detectors.features import GRID, Floats, patches, respond, signed_roots, summary
+from pipelines.detectors.features import GRID, Description, Floats, describe
 from pipelines.detectors.training import checked_labels
 
 SUMMARY_DIMENSIONS, NEIGHBOUR_DIMENSIONS, PATCH_DIMENSIONS = 60, 30, 12
@@ -41,6 +41,7 @@ class AnomalyDetector:
     """Scores the distance to good images: standard deviations of unseen good ones, summed over the views."""
 
     needs_defects = False
+    describe = staticmethod(describe)
 
     def __init__(self) -> None:
         self.threshold = math.nan
@@ -53,19 +54,31 @@ class AnomalyDetector:
         """
         defective = checked_labels(images, labels, needs_defects=False)
         good = [_described(image) for image, bad in zip(images, defective, strict=True) if not bad]
+        return self.fit_described(good, np.zeros(len(good), bool), seed=seed)
+
+    def fit_described(
+        self, descriptions: Sequence[Description], labels: Labels, *, seed: int = 0
+    ) -> "AnomalyDetector":
+        """As `fit`, from what `describe` makes of the images."""
+        defective = checked_labels(descriptions, labels, needs_defects=False)
+        good = [described for described, bad in zip(descriptions, defective, strict=True) if not bad]
         shuffled = [good[i] for i in np.random.default_rng(seed).permutation(len(good))]
         held_out, references = shuffled[::HELD_OUT], [d for i, d in enumerate(shuffled) if i % HELD_OUT]
-        self._wholes = _SummaryView(np.stack([whole for whole, _ in references]), seed)
-        self._patches = _PatchView(np.concatenate([local for _, local in references]), seed)
-        usual = np.array([self._log_distances(*described) for described in held_out])
+        self._wholes = _SummaryView(np.stack([d.whole for d in references]), seed)
+        self._patches = _PatchView(np.concatenate([d.patches for d in references]), seed)
+        usual = np.array([self._log_distances(described) for described in held_out])
         self._mean, self._deviation = usual.mean(axis=0), np.maximum(usual.std(axis=0), LEAST_DEVIATION)
         self._fitted = True
         return self
 
     def score(self, images: Sequence[Image]) -> Scores:
         """One float64 per image, about 0 for a usual good one. Raises DetectorError before `fit`."""
+        return self.score_described([_described(image) for image in images])
+
+    def score_described(self, descriptions: Sequence[Description]) -> Scores:
+        """As `score`, from what `describe` makes of the images."""
         self._require_fit()
-        return np.array([self._score_one(image) for image in images], np.float64)
+        return np.array([self._score_one(described) for described in descriptions], np.float64)
 
     def heatmap(self, image: Image) -> NDArray[np.float64]:
         """Where an image is strange: (H, W) float64, the distance of each place to the good patches.
@@ -73,7 +86,7 @@ class AnomalyDetector:
         Raises DetectorError before `fit`.
         """
         self._require_fit()
-        distances = self._patches.distances(_described(image)[1]).reshape(GRID, GRID)
+        distances = self._patches.distances(_described(image).patches).reshape(GRID, GRID)
         size = image.shape[1], image.shape[0]
         return np.asarray(cv2.resize(distances, size, interpolation=cv2.INTER_LINEAR), np.float64)
 
@@ -81,12 +94,12 @@ class AnomalyDetector:
         if not self._fitted:
             raise DetectorError("the anomaly detector is not trained; call fit first")
 
-    def _score_one(self, image: Image) -> float:
-        return float(((self._log_distances(*_described(image)) - self._mean) / self._deviation).sum())
+    def _score_one(self, described: Description) -> float:
+        return float(((self._log_distances(described) - self._mean) / self._deviation).sum())
 
-    def _log_distances(self, whole: Floats, local: Floats) -> NDArray[np.float64]:
-        strangest = np.sort(self._patches.distances(local))[-STRANGEST:].mean()
-        return np.log(np.array([*self._wholes.distances(whole), strangest]) + LEAST_DISTANCE)
+    def _log_distances(self, described: Description) -> NDArray[np.float64]:
+        strangest = np.sort(self._patches.distances(described.patches))[-STRANGEST:].mean()
+        return np.log(np.array([*self._wholes.distances(described.whole), strangest]) + LEAST_DISTANCE)
 
 
 class _SummaryView:
@@ -127,9 +140,8 @@ class _PatchView:
         return np.sqrt(np.maximum(squares.min(axis=1), 0)).astype(np.float64)
 
 
-def _described(image: Image) -> tuple[Floats, Floats]:
-    responses = respond(image)
-    return summary(responses), signed_roots(patches(responses)).reshape(GRID * GRID, -1)
+def _described(image: Image) -> Description:
+    return describe(image, local=False)
 
 
 def _spread_out(points: Floats, count: int) -> Floats:

@@ -11,17 +11,20 @@ from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
+from threadpoolctl import threadpool_limits
 
 from inspect_compress.errors import DetectorError
 from inspect_compress.images import Image
 from pipelines.detectors import Labels, Scores
-from pipelines.detectors.features import Floats, local_descriptors, respond, signed_roots, summary
+from pipelines.detectors.features import Description, Floats, describe, signed_roots
 from pipelines.detectors.fisher import FisherEncoder
 from pipelines.detectors.training import checked_labels
 
 TREES, LEARNING_RATE, LEAVES, FEATURE_SHARE = 200, 0.06, 15, 0.1
 SUMMARY_PENALTY, FISHER_PENALTY = 3.0, 5.0
 """Chosen by cross-validation on a training set of 1,968 solar cells; see docs/detectors.md."""
+TREE_THREADS = 1
+"""Where other work shares the cores, OpenMP's threads wait for each other ten times as long as one would take."""
 MARGIN_SLOPE = 2.0
 """Turns a support vector machine's margin into something like a probability before votes are averaged."""
 
@@ -34,6 +37,7 @@ class DefectClassifier:
     """
 
     needs_defects = True
+    describe = staticmethod(describe)
 
     def __init__(self) -> None:
         self.threshold = math.nan
@@ -45,7 +49,14 @@ class DefectClassifier:
         Raises DetectorError for fewer than five images of a class, or labels that do not fit the images.
         """
         defective = checked_labels(images, labels, needs_defects=True)
-        summaries, descriptors = zip(*(_described(image) for image in images), strict=True)
+        return self.fit_described([describe(image) for image in images], defective, seed=seed)
+
+    def fit_described(
+        self, descriptions: Sequence[Description], labels: Labels, *, seed: int = 0
+    ) -> "DefectClassifier":
+        """As `fit`, from what `describe` makes of the images."""
+        defective = checked_labels(descriptions, labels, needs_defects=True)
+        summaries, descriptors = [d.whole for d in descriptions], [d.local for d in descriptions]
         self._encoder = FisherEncoder().fit(descriptors, seed=seed)
         self._trees = HistGradientBoostingClassifier(
             max_iter=TREES,
@@ -54,7 +65,9 @@ class DefectClassifier:
             max_features=FEATURE_SHARE,
             l2_regularization=1.0,
             random_state=seed,
-        ).fit(np.stack(summaries), defective)
+        )
+        with threadpool_limits(TREE_THREADS, "openmp"):
+            self._trees.fit(np.stack(summaries), defective)
         self._summary_machine = make_pipeline(
             StandardScaler(), SVC(C=SUMMARY_PENALTY, gamma="scale", class_weight="balanced")
         ).fit(signed_roots(np.stack(summaries)), defective)
@@ -66,27 +79,24 @@ class DefectClassifier:
 
     def score(self, images: Sequence[Image]) -> Scores:
         """One float64 in 0 to 1 per image. Raises DetectorError before `fit`."""
+        return self.score_described([describe(image) for image in images])
+
+    def score_described(self, descriptions: Sequence[Description]) -> Scores:
+        """As `score`, from what `describe` makes of the images."""
         if not self._fitted:
             raise DetectorError("the classifier is not trained; call fit before score")
-        if len(images) == 0:
+        if len(descriptions) == 0:
             return np.zeros(0)
-        summaries, fisher_vectors = zip(*(self._encoded(image) for image in images), strict=True)
-        whole, local = np.stack(summaries), np.stack(fisher_vectors)
+        whole: Floats = np.stack([d.whole for d in descriptions])
+        local = np.stack([self._encoder.encode(d.local) for d in descriptions])
+        with threadpool_limits(TREE_THREADS, "openmp"):
+            of_trees = self._trees.predict_proba(whole)[:, 1]
         votes = (
-            self._trees.predict_proba(whole)[:, 1],
+            of_trees,
             _squashed(self._summary_machine.decision_function(signed_roots(whole))),
             _squashed(self._fisher_machine.decision_function(local)),
         )
         return np.mean(votes, axis=0)
-
-    def _encoded(self, image: Image) -> tuple[Floats, Scores]:
-        whole, local = _described(image)
-        return whole, self._encoder.encode(local)
-
-
-def _described(image: Image) -> tuple[Floats, Floats]:
-    responses = respond(image)
-    return summary(responses), local_descriptors(responses)
 
 
 def _squashed(margins: Scores) -> Scores:

@@ -12,6 +12,7 @@ import numpy as np
 from inspect_compress.errors import DetectorError
 from inspect_compress.images import Image, bit_depth
 from pipelines.detectors import Detector, Labels, Scores
+from pipelines.detectors.threshold import own_threshold
 
 
 class EightBitDetector:
@@ -25,6 +26,7 @@ class EightBitDetector:
         self._detector = detector
         self._depth = 0
         self.needs_defects = detector.needs_defects
+        self.own_threshold = own_threshold(detector)
         self.threshold = math.nan
 
     def fit(self, images: Sequence[Image], labels: Labels, *, seed: int = 0) -> "EightBitDetector":

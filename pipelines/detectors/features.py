@@ -57,6 +57,29 @@ class Responses:
     residual: Floats
 
 
+@dataclass(frozen=True)
+class Description:
+    """What the built-in detectors know of an image; all arrays are float32.
+
+    `whole`: its `summary`. `patches`: signed roots of its `patches`, `(256, channels)`. `local`: its
+    `local_descriptors`, empty where they were not asked for.
+    """
+
+    whole: Floats
+    patches: Floats
+    local: Floats
+
+
+def describe(image: Image, *, local: bool = True) -> Description:
+    """Describe a `uint8` image, `(H, W)` or `(H, W, 3)`. Raises ImageError for anything else."""
+    responses = respond(image)
+    return Description(
+        whole=summary(responses),
+        patches=signed_roots(patches(responses)).reshape(GRID * GRID, -1),
+        local=local_descriptors(responses) if local else np.zeros((0, 0), np.float32),
+    )
+
+
 def respond(image: Image) -> Responses:
     """Filter a `uint8` image, `(H, W)` or `(H, W, 3)`. Raises ImageError for anything else."""
     working = _resized(check_image(image).astype(np.float32), WORKING_SIDE)

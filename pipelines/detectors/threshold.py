@@ -3,7 +3,19 @@
 import numpy as np
 
 from inspect_compress.errors import DetectorError
-from pipelines.detectors import Labels, Scores
+from pipelines.detectors import Detector, Labels, Scores
+
+
+def settle_threshold(detector: Detector, scores: Scores, labels: Labels, *, target_far: float) -> float:
+    """Return the detector's own threshold where the plant gave one, else `calibrate_threshold`'s, with its errors."""
+    own = own_threshold(detector)
+    return calibrate_threshold(scores, labels, target_far=target_far) if own is None else own
+
+
+def own_threshold(detector: Detector) -> float | None:
+    """The threshold that came with the detector; None where it is to be calibrated."""
+    own: float | None = getattr(detector, "own_threshold", None)
+    return own
 
 
 def calibrate_threshold(scores: Scores, labels: Labels, *, target_far: float) -> float:

@@ -1,21 +1,22 @@
 """What every built-in detector asks of its training set before it starts."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
 from inspect_compress.errors import DetectorError
-from inspect_compress.images import Image
 from pipelines.detectors import Labels
 
 FEWEST = 5
 """Images of a class below which nothing can be learned about it."""
 
 
-def checked_labels(images: Sequence[Image], labels: Labels, *, needs_defects: bool) -> Labels:
+def checked_labels(images: Sequence[Any], labels: Labels, *, needs_defects: bool) -> Labels:
     """Return `labels` as an (N,) bool array where they fit `images` and there are enough of each class.
 
-    Raises DetectorError otherwise; defective images are counted only where `needs_defects`.
+    Descriptions of images do as well. Raises DetectorError otherwise; defective ones are counted only where
+    `needs_defects`.
     """
     if len(images) == 0:
         raise DetectorError("no images to train on; give the detector a training set")
