@@ -8,7 +8,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from inspect_compress.errors import OutputError
+from filelock import FileLock, Timeout
+
+from inspect_compress.errors import InspectCompressError, OutputError
+
+KEY = ".key"
+"""The file in a resumable folder that says what work it belongs to."""
 
 
 def write_file(path: Path, data: bytes, *, overwrite: bool = False) -> None:
@@ -41,23 +46,50 @@ def staged_folder(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
     old folder goes with all that is in it; one that work or a home stands in is refused even so.
     """
     path = Path(path)
-    if path.is_dir() and not any(path.iterdir()):
-        overwrite = True
-    refuse_existing(path, overwrite=overwrite)
-    _refuse_precious(path)
+    _refuse_place(path, overwrite=overwrite)
     with output_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         stage = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent))
         try:
             yield stage
             stage.chmod(0o777 & ~_umask())
-            if path.is_dir():
-                shutil.rmtree(path)
-            elif path.exists():
-                path.unlink()
-            stage.replace(path)
+            _take_place(stage, path)
         finally:
             shutil.rmtree(stage, ignore_errors=True)
+
+
+@contextmanager
+def resumable_folder(path: Path, key: str, *, overwrite: bool = False) -> Iterator[Path]:
+    """Yield a folder for long work, which becomes `path` when the block ends well and outlives a kill.
+
+    It lies beside `path` and is named `.NAME.pilot`. Where one was left by work with the same `key`, it is yielded
+    as it was left; one with another key is discarded. It goes when the block raises an InspectCompressError or an
+    OSError, and stays when the process is killed or interrupted, or fails otherwise.
+
+    Raises OutputError as `staged_folder` does, and where another process works there at this moment.
+    """
+    path = Path(path)
+    work = resumable_name(path)
+    with output_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with _only_one(work):
+            _refuse_place(path, overwrite=overwrite)
+            if not (work / KEY).is_file() or (work / KEY).read_text(encoding="utf-8") != key:
+                shutil.rmtree(work, ignore_errors=True)
+                work.mkdir()
+                write_file(work / KEY, key.encode())
+            try:
+                yield work
+            except (InspectCompressError, OSError):
+                shutil.rmtree(work, ignore_errors=True)
+                raise
+            (work / KEY).unlink()
+            _take_place(work, path)
+
+
+def resumable_name(path: Path) -> Path:
+    """Where `resumable_folder` works before the folder becomes `path`."""
+    return path.with_name(f".{path.name}.pilot")
 
 
 def refuse_existing(path: Path, *, overwrite: bool) -> None:
@@ -77,6 +109,35 @@ def output_errors(path: Path) -> Iterator[None]:
         if isinstance(error, FileExistsError | NotADirectoryError):
             raise OutputError(f"{path}: cannot be written: a part of this path is a file") from error
         raise OutputError(f"{path}: cannot be written: {error.strerror or error}") from error
+
+
+def _take_place(folder: Path, path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    elif path.exists():
+        path.unlink()
+    folder.replace(path)
+
+
+@contextmanager
+def _only_one(work: Path) -> Iterator[None]:
+    """Hold a lock, which the system drops when the process ends, however it ends. Raises OutputError if held."""
+    lock = FileLock(work.with_name(f"{work.name}.lock"), blocking=False)
+    try:
+        lock.acquire()
+    except Timeout as error:
+        raise OutputError(f"{work}: another process is at work here; wait for it, or choose another name") from error
+    try:
+        yield
+    finally:
+        Path(lock.lock_file).unlink(missing_ok=True)
+        lock.release()
+
+
+def _refuse_place(path: Path, *, overwrite: bool) -> None:
+    empty = path.is_dir() and not any(path.iterdir())
+    refuse_existing(path, overwrite=overwrite or empty)
+    _refuse_precious(path)
 
 
 def _refuse_precious(path: Path) -> None:
