@@ -4,6 +4,7 @@ Paths in a file are relative to the file, so that its folder can be moved or mou
 """
 
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, TypeVar, get_args
 
@@ -48,10 +49,18 @@ def read_settings(path: Path, model: type[Model]) -> Model:
         raise ConfigError(f"{path}: is not UTF-8 text; save it as UTF-8") from error
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{path}: is not valid TOML: {error}") from error
+    return checked_settings(values, model, str(path), path.resolve().parent)
+
+
+def checked_settings(values: Mapping[str, Any], model: type[Model], name: str, folder: Path) -> Model:
+    """Settings from what a file or the command line says. Raises ConfigError, which begins with `name`.
+
+    Paths among the values are relative to `folder`.
+    """
     try:
-        return model.model_validate(values, context={"folder": path.resolve().parent})
+        return model.model_validate(values, context={"folder": folder})
     except ValidationError as error:
-        raise ConfigError(f"{path}: {_in_words(error, model)}") from error
+        raise ConfigError(f"{name}: {_in_words(error, model)}") from error
 
 
 def _in_words(error: ValidationError, model: type[BaseModel]) -> str:
@@ -59,7 +68,8 @@ def _in_words(error: ValidationError, model: type[BaseModel]) -> str:
     problems = error.errors(include_url=False)
     first, more = problems[0], len(problems) - 1
     *sections, key = (str(part) for part in first["loc"])
-    is_section = isinstance(first["input"], dict) or _table_at(model, first["loc"]) is not None
+    given_a_table = isinstance(first["input"], dict) and first["type"] != "missing"
+    is_section = given_a_table or _table_at(model, first["loc"]) is not None
     where = f"[{'.'.join([*sections, key])}]" if is_section else f"[{'.'.join(sections)}] {key}" if sections else key
     if key.isdigit():
         where = f"{'.'.join(sections)}, item {int(key) + 1}"
