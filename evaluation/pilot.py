@@ -1,29 +1,47 @@
-"""A pilot from a dataset to a folder of evidence: sweep, KPIs, decision, report, and the tables beside it."""
+"""A pilot from a dataset to a folder of evidence: measured once, kept, and reported. Works out no figure itself.
 
+What is measured lies in a folder beside the one asked for until all is there, so that a killed pilot goes on.
+"""
+
+import hashlib
 import json
-import math
 import platform
-from collections import Counter
-from collections.abc import Mapping
+import shutil
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
-from evaluation.decision import Decision, Margins, decide
-from evaluation.kpis import Kpi, compute_kpis, summary_row
+from evaluation.crops import cut_crops
+from evaluation.leakage import find_leakage
+from evaluation.make_report import MadeReport, make_report
+from evaluation.manifest import Manifest, make_manifest, write_manifest
 from evaluation.pilot_config import PilotConfig
-from evaluation.report.page import Facts, render_report, sentence
-from evaluation.report.samples import take_samples
-from evaluation.report.texts import load_texts
-from evaluation.sweep import MIN_TRAIN_DEFECTIVE, Step, Sweep, sweep
+from evaluation.roi_config import EXAMPLE, read_roi_settings
+from evaluation.run_folder import (
+    ARCHIVE,
+    CROPS,
+    EDITABLE,
+    MANIFEST,
+    ORIGINALS,
+    PARTS,
+    RESULTS,
+    ROI,
+    SHIFTS,
+    THRESHOLDS,
+    Run,
+    write_run,
+    write_settings,
+)
+from evaluation.shift_sweep import sweep_shifts
+from evaluation.sweep import MIN_TRAIN_DEFECTIVE, Step, Sweep, sweep, train_detectors
 from inspect_compress.codecs import load_codec
-from inspect_compress.files import staged_folder
+from inspect_compress.files import resumable_folder, write_file
 from pipelines.archive import Archive
-from pipelines.datasets import SPLITS, Dataset, read_dataset, split_dataset
+from pipelines.datasets import Dataset, read_dataset, split_dataset
+from pipelines.detectors import load_detector, short_name
 
-REPORT, SUMMARY, RESULTS, ARCHIVE = "report.html", "summary.json", "results.parquet", "archive"
 PACKAGES = (
     "inspect-compress",
     "torch",
@@ -34,108 +52,106 @@ PACKAGES = (
     "constriction",
 )
 
+Say = Callable[[str], None]
+"""Told what the user should know, in one line each."""
+
 
 @dataclass(frozen=True)
-class PilotResult:
-    """Where the evidence lies, and what `summary.json` says."""
+class PilotRequest:
+    """What a pilot is asked for. `roi`: the plant's prices; None: the packaged example's. `command`: as typed."""
 
-    report: Path
-    summary_file: Path
-    summary: dict[str, Any]
+    dataset: Path
+    out: Path
+    config: PilotConfig
+    roi: Path | None
+    languages: Sequence[str]
+    command: str
+    overwrite: bool
 
 
-def run_pilot(path: Path, out: Path, config: PilotConfig, *, lang: str, overwrite: bool, step: Step) -> PilotResult:
-    """Run a pilot on the dataset at `path` and write the evidence to the folder `out`, whole or not at all.
+def run_pilot(request: PilotRequest, *, step: Step, say: Say) -> MadeReport:
+    """Run a pilot and write the evidence to the folder asked for, whole or not at all.
 
-    `step` is told of the progress. Raises the errors of reading a dataset, of `sweep` and of `staged_folder`.
+    A pilot that was killed goes on where it was, if dataset, settings and versions are still the same. Raises the
+    errors of reading a dataset, of `sweep`, of `sweep_shifts` and of `resumable_folder`.
     """
-    dataset = split_dataset(read_dataset(path), seed=config.seed)
-    texts = load_texts(lang)
-    with staged_folder(out, overwrite=overwrite) as stage:
-        archive = Archive(stage / ARCHIVE)
-        measured = sweep(dataset, config, archive, step=step)
-        kpis = compute_kpis(measured.originals, measured.results, measured.thresholds)
-        margins = Margins(config.recall_margin, config.false_alarm_margin)
-        decision = decide(kpis, margins)
-        facts = _facts(dataset, config, measured)
-        primary, threshold = next(iter(measured.thresholds.items()))
-        samples = take_samples(measured.originals, measured.results, archive, primary, threshold)
-        page = render_report(kpis, decision, margins, samples, facts, texts)
-        summary = _summary(kpis, decision, sentence(decision, margins, texts), facts, config)
-        measured.results.to_parquet(stage / RESULTS, index=False)
-        (stage / SUMMARY).write_text(_json(summary), encoding="utf-8")
-        (stage / REPORT).write_text(page, encoding="utf-8")
-    return PilotResult(out / REPORT, out / SUMMARY, summary)
+    config, roi = request.config, request.roi or EXAMPLE
+    read_roi_settings(roi)  # prices that cannot be used are better met before the sweep than after it
+    dataset = split_dataset(read_dataset(request.dataset), seed=config.seed)
+    manifest = make_manifest(dataset)
+    with resumable_folder(request.out, _key(dataset, manifest, config), overwrite=request.overwrite) as work:
+        if (work / PARTS).is_dir():
+            say(f"going on from what an earlier run left in {work}")
+        measured = sweep(dataset, config, work, step=step)
+        _write_tables(work, measured)
+        _write_crops(work, measured)
+        if config.shifts:
+            _write_shifts(work, dataset, config, step)
+        write_manifest(manifest, work / MANIFEST, overwrite=True)
+        write_settings(work, config)
+        write_file(work / ROI, roi.read_bytes(), overwrite=True)
+        write_run(work, _run(request, dataset, measured))
+        made = make_report(work, request.languages)
+        shutil.rmtree(work / PARTS)
+    return made.moved(request.out)
 
 
-def _facts(dataset: Dataset, config: PilotConfig, measured: Sweep) -> Facts:
-    counts = Counter((item.split, item.is_defective) for item in dataset.items)
-    test = [item for item in dataset.items if item.split == "test"]
-    return Facts(
-        dataset=dataset.root.resolve().name,
+def _key(dataset: Dataset, manifest: Manifest, config: PilotConfig) -> str:
+    """What has to be the same for a killed pilot to go on: all that the measured figures depend on."""
+    settings = {name: value for name, value in config.model_dump(mode="json").items() if name not in EDITABLE}
+    models = {**_fingerprints(config), **_detector_models(config)}
+    parts = [str(dataset.root.resolve()), manifest.fingerprint, settings, models, _versions()]
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def _write_tables(work: Path, measured: Sweep) -> None:
+    measured.originals.to_parquet(work / ORIGINALS, index=False)
+    measured.results.to_parquet(work / RESULTS, index=False)
+    measured.thresholds.to_parquet(work / THRESHOLDS, index=False)
+
+
+def _write_crops(work: Path, measured: Sweep) -> None:
+    primary = measured.scored[0]
+    own = measured.thresholds[measured.thresholds["detector"] == primary.detector]
+    threshold = float(own.loc[own["scenario"] == primary.scenario, "threshold"].iloc[0])
+    archive = Archive(work / ARCHIVE)
+    crops = cut_crops(measured.originals, measured.results, archive, primary.column, threshold)
+    crops.to_parquet(work / CROPS, index=False)
+
+
+def _write_shifts(work: Path, dataset: Dataset, config: PilotConfig, step: Step) -> None:
+    detectors, _ = train_detectors(dataset, config, step=step)
+    table = sweep_shifts(dataset, config, detectors, work / PARTS / "shifts", step=step)
+    table.to_parquet(work / SHIFTS, index=False)
+
+
+def _run(request: PilotRequest, dataset: Dataset, measured: Sweep) -> Run:
+    root = dataset.root.resolve()
+    return Run(
+        dataset=root.name,
+        path=str(root),
         made_at=datetime.now(UTC),
-        splits={split: (counts[split, False], counts[split, True]) for split in SPLITS},
-        kinds=dict(sorted(Counter(item.defect for item in test if item.is_defective).items())),
-        groups=len({item.group for item in dataset.items} - {""}),
-        raw_bytes=int(measured.originals["raw_bytes"].sum()),
-        target_false_alarm_rate=config.target_false_alarm_rate,
-        seed=config.seed,
-        thresholds=measured.thresholds,
-        left_out=measured.left_out,
+        command=request.command,
+        scored=measured.scored,
+        left_out=dict(measured.left_out),
         needed=MIN_TRAIN_DEFECTIVE,
-        models={name: load_codec(name).model for name in config.codecs},
-        qualities=sorted(config.qualities, reverse=True),
-        versions={"python": platform.python_version(), **{name: version(name) for name in PACKAGES}},
-        settings=_toml(config),
+        models=_fingerprints(request.config),
+        detector_models=_detector_models(request.config),
+        versions=_versions(),
+        settings=request.config.model_dump(mode="json"),
+        leakage=find_leakage(dataset),
     )
 
 
-def _summary(kpis: list[Kpi], decision: Decision, words: str, facts: Facts, config: PilotConfig) -> dict[str, Any]:
-    return {
-        "decision": {
-            "verdict": decision.verdict,
-            "codec": decision.kpi.codec,
-            "quality": decision.kpi.quality,
-            "bpp": decision.kpi.bpp,
-            "detector": decision.kpi.detector,
-            "sentence": words,
-            "more_defective_frames": decision.more_defective,
-            "more_good_frames": decision.more_good,
-        },
-        "kpis": [summary_row(kpi) for kpi in kpis],
-        "dataset": {
-            "name": facts.dataset,
-            "splits": {s: {"good": g, "defective": d} for s, (g, d) in facts.splits.items()},
-            "test_defects": dict(facts.kinds),
-            "groups": facts.groups,
-            "original_bytes": decision.original.bytes,
-            "raw_bytes": facts.raw_bytes,
-        },
-        "detectors": {
-            "thresholds": dict(facts.thresholds),
-            "left_out": list(facts.left_out),
-        },
-        "models": dict(facts.models),
-        "config": config.model_dump(mode="json"),
-        "versions": dict(facts.versions),
-        "made_at": facts.made_at.isoformat(timespec="seconds"),
-    }
+def _fingerprints(config: PilotConfig) -> dict[str, str]:
+    return {name: load_codec(name).model for name in config.codecs}
 
 
-def _json(value: Any) -> str:
-    return json.dumps(_finite(value), ensure_ascii=False, indent=1, allow_nan=False) + "\n"
+def _detector_models(config: PilotConfig) -> dict[str, str]:
+    """Fingerprints of the detectors whose weights came from a file."""
+    models = {short_name(name): getattr(load_detector(name), "model", "") for name in config.detectors}
+    return {name: model for name, model in models.items() if model}
 
 
-def _finite(value: Any) -> Any:
-    """`value` with null in place of what JSON has no number for."""
-    if isinstance(value, Mapping):
-        return {key: _finite(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def _toml(config: PilotConfig) -> str:
-    """The settings as TOML that the pilot reads again; JSON's strings, numbers and lists are TOML's too."""
-    settings = config.model_dump(mode="json").items()
-    return "\n".join(f"{name} = {json.dumps(value, ensure_ascii=False)}" for name, value in settings)
+def _versions() -> dict[str, str]:
+    return {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}}

@@ -14,20 +14,68 @@ from inspect_compress import write_png
 
 PLANT = Path(__file__).parent / "plant"
 SIDE = 64
+COMMAND = [sys.executable, "-c", "from inspect_compress.cli import main; main()"]
+SETTINGS = """
+codecs = ["jpeg", "jxl"]
+qualities = [5, 60, 90]
+detectors = ["plant-spots", "plant-trained"]
+seed = 3
+shifts = ["exposure"]
+shift_frames = 20
+"""
 
 
 @pytest.fixture(scope="session")
-def pilot() -> Callable[..., subprocess.CompletedProcess[str]]:
-    """Runs `inspect-compress pilot` with the given arguments in a process of its own."""
+def command() -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Runs `inspect-compress` with the given arguments in a process of its own, and prints no PDF."""
 
     def run(*arguments: object) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-c", "from inspect_compress.cli import main; main()", "pilot"]
-        environment = os.environ | {"PYTHONPATH": str(PLANT), "COLUMNS": "200"}
         return subprocess.run(
-            [*command, *map(str, arguments)], env=environment, capture_output=True, text=True, timeout=600
+            [*COMMAND, *map(str, arguments)], env=environment(), capture_output=True, text=True, timeout=600
         )
 
     return run
+
+
+@pytest.fixture(scope="session")
+def pilot(
+    command: Callable[..., subprocess.CompletedProcess[str]],
+) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Runs `inspect-compress pilot` with the given arguments in a process of its own."""
+    return lambda *arguments: command("pilot", *arguments)
+
+
+@pytest.fixture(scope="session")
+def start_pilot() -> Callable[..., "subprocess.Popen[str]"]:
+    """Starts `inspect-compress pilot` with the given arguments and does not wait for its end."""
+
+    def start(*arguments: object) -> "subprocess.Popen[str]":
+        return subprocess.Popen(
+            [*COMMAND, "pilot", *map(str, arguments)],
+            env=environment(),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    return start
+
+
+@pytest.fixture(scope="session")
+def done(
+    pilot: Callable[..., subprocess.CompletedProcess[str]], spots: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """The folder of a finished pilot on `spots`, with all scenarios, a shift and both languages. Do not change it."""
+    folder = tmp_path_factory.mktemp("done")
+    (folder / "pilot.toml").write_text(SETTINGS)
+    ran = pilot(spots, "--out", folder / "out", "--config", folder / "pilot.toml", "--lang", "both")
+    assert ran.returncode == 0, ran.stderr
+    return folder / "out"
+
+
+def environment() -> dict[str, str]:
+    """With the plant's detectors, wide lines, and no browser."""
+    return os.environ | {"PYTHONPATH": str(PLANT), "COLUMNS": "200", "INSPECT_COMPRESS_BROWSER": ""}
 
 
 @pytest.fixture(scope="session")

@@ -2,7 +2,9 @@
 
 import json
 import re
+import signal
 import subprocess
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,45 +12,54 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from evaluation.roi_config import EXAMPLE
 from inspect_compress import load_codec, read_image, write_png
 from pipelines.archive import Archive
 
 Run = subprocess.CompletedProcess[str]
 Pilot = Callable[..., Run]
+Start = Callable[..., "subprocess.Popen[str]"]
 Writer = Callable[..., None]
 
-CONFIG = """
+SETTINGS = """
 codecs = ["jpeg", "jxl"]
 qualities = [5, 60, 90]
 detectors = ["plant-spots", "plant-trained"]
 seed = 3
+shifts = ["exposure"]
+shift_frames = 20
 """
+"""Those of the fixture `done`."""
+
+FILES = [
+    "archive",
+    "crops.parquet",
+    "hashes.json",
+    "manifest.csv",
+    "originals.parquet",
+    "pilot.toml",
+    "report.html",
+    "report.ja.html",
+    "results.parquet",
+    "roi.toml",
+    "run.json",
+    "shifts.parquet",
+    "summary.json",
+    "thresholds.parquet",
+]
 
 
 @pytest.fixture(scope="module")
 def settings(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Those of `done`, without shifts."""
     path = tmp_path_factory.mktemp("settings") / "pilot.toml"
-    path.write_text(CONFIG)
+    path.write_text("".join(line for line in SETTINGS.splitlines(keepends=True) if not line.startswith("shift")))
     return path
 
 
-@pytest.fixture(scope="module")
-def done(pilot: Pilot, spots: Path, settings: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("done") / "out"
-    ran = pilot(spots, "--out", out, "--config", settings)
-    assert ran.returncode == 0, ran.stderr
-    assert ran.stdout.splitlines()[-2:] == [f"report: {out / 'report.html'}", f"summary: {out / 'summary.json'}"]
-    return out
-
-
 def test_the_folder_holds_the_evidence_and_nothing_else(done: Path) -> None:
-    assert sorted(p.name for p in done.iterdir()) == [
-        "archive",
-        "report.html",
-        "results.parquet",
-        "summary.json",
-    ]
-    assert sorted(p.name for p in done.parent.iterdir()) == ["out"]
+    assert sorted(p.name for p in done.iterdir()) == FILES
+    assert sorted(p.name for p in done.parent.iterdir()) == ["out", "pilot.toml"]
 
 
 def test_the_summary_has_the_agreed_keys_and_no_nan(done: Path) -> None:
@@ -62,10 +73,11 @@ def test_the_summary_has_the_agreed_keys_and_no_nan(done: Path) -> None:
     assert summary["decision"]["verdict"] in {"safe", "unsafe", "inconclusive"}
     keys = {"codec", "quality", "bpp", "psnr", "recall", "recall_low", "recall_high", "false_alarm_rate"}
     assert all(set(row) >= keys | {"far_low", "far_high", "auroc", "detector"} for row in summary["kpis"])
-    settings = {(row["detector"], row["codec"], row["quality"]) for row in summary["kpis"]}
+    rows = [row for row in summary["kpis"] if row["scenario"] == "frozen"]
+    settings = {(row["detector"], row["codec"], row["quality"]) for row in rows}
     swept = {(codec, quality) for codec in ("jpeg", "jxl") for quality in (5, 60, 90)} | {("original", None)}
     assert settings == {(name, *setting) for name in ("plant-spots", "plant-trained") for setting in swept}
-    assert len(summary["kpis"]) == len(settings)
+    assert len(rows) == len(settings)
 
 
 def test_every_codec_and_quality_sees_the_same_frames_once(done: Path) -> None:
@@ -117,15 +129,61 @@ def test_scores_come_from_the_stored_bytes(done: Path, spots: Path) -> None:
     assert record.psnr == pytest.approx(row["psnr"].item())
 
 
-def test_the_same_seed_gives_the_same_figures(
-    pilot: Pilot, spots: Path, settings: Path, done: Path, tmp_path: Path
+def test_a_killed_pilot_goes_on_where_it_was_and_ends_with_the_same_figures(
+    pilot: Pilot, start_pilot: Start, spots: Path, done: Path, tmp_path: Path
 ) -> None:
-    ran = pilot(spots, "--out", tmp_path / "again", "--config", settings, "--json", "--lang", "ja")
+    (tmp_path / "p.toml").write_text(SETTINGS)
+    arguments = (spots, "--out", tmp_path / "out", "--config", tmp_path / "p.toml")
+    work = tmp_path / ".out.pilot"
+    with start_pilot(*arguments) as killed:
+        while killed.poll() is None and not list(work.glob("parts/results*")):
+            time.sleep(0.01)
+        killed.kill()
+    assert killed.returncode == -signal.SIGKILL
+    assert not (tmp_path / "out").exists()
+    stored = stored_at(work / "archive")
+    assert stored
+
+    again = pilot(*arguments, "--json", "--lang", "ja")
+
+    assert again.returncode == 0, again.stderr
+    assert f"going on from what an earlier run left in {work}" in again.stderr
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "p.toml"]
+    assert stored.items() <= stored_at(tmp_path / "out" / "archive").items()
+    figures, first = json.loads(again.stdout), json.loads((done / "summary.json").read_text())
+    assert figures["kpis"] == first["kpis"]
+    assert figures["shifts"] == first["shifts"]
+    assert figures["decision"]["sentence"] != first["decision"]["sentence"]
+
+
+def test_an_interrupted_pilot_says_how_to_go_on(
+    start_pilot: Start, spots: Path, settings: Path, tmp_path: Path
+) -> None:
+    work = tmp_path / ".out.pilot"
+    with start_pilot(spots, "--out", tmp_path / "out", "--config", settings) as running:
+        while running.poll() is None and not (work / "archive").is_dir():
+            time.sleep(0.01)
+        running.send_signal(signal.SIGINT)
+        _, error = running.communicate(timeout=60)
+
+    assert running.returncode == 130, error
+    assert f"interrupted; what was measured is in {work}" in error
+    assert "Traceback" not in error
+    assert work.is_dir()
+
+
+def test_detectors_and_shifts_of_the_command_line_stand_in_for_those_of_the_settings(
+    pilot: Pilot, spots: Path, settings: Path, tmp_path: Path
+) -> None:
+    options = ("--detector", "plant-trained", "--shifts", "gamma, focus", "--json")
+    ran = pilot(spots, "--out", tmp_path / "out", "--config", settings, *options)
 
     assert ran.returncode == 0, ran.stderr
-    again, first = json.loads(ran.stdout), json.loads((done / "summary.json").read_text())
-    assert again["kpis"] == first["kpis"]
-    assert again["decision"]["sentence"] != first["decision"]["sentence"]
+    summary = json.loads(ran.stdout)
+    assert summary["decision"]["detector"] == "plant-trained"
+    assert {row["shift"] for row in summary["shifts"]} == {"gamma", "focus"}
+    assert summary["config"]["shifts"] == ["gamma", "focus"]
+    assert "--shifts" in summary["command"]
 
 
 def test_an_existing_folder_is_refused_and_left_alone(pilot: Pilot, spots: Path, settings: Path, done: Path) -> None:
@@ -152,7 +210,7 @@ def test_without_defects_to_learn_from_the_verdict_rests_on_the_next_detector(
     assert ran.returncode == 0, ran.stderr
     summary = json.loads(ran.stdout)
     assert summary["decision"]["detector"] == "plant-spots"
-    assert summary["detectors"]["left_out"] == ["plant-trained"]
+    assert summary["detectors"]["left_out"] == {"plant-trained": "too_few"}
 
 
 def test_qarv_and_the_built_in_detectors_make_a_report(pilot: Pilot, spots: Path, tmp_path: Path) -> None:
@@ -180,6 +238,7 @@ def test_qarv_and_the_built_in_detectors_make_a_report(pilot: Pilot, spots: Path
         ("seed = [", ("p.toml", "is not valid TOML")),
         ('detectors = ["plant-nan"]', ("plant-nan", "not a finite number")),
         ('detectors = ["plant-short"]', ("plant-short", "scores of shape")),
+        ("alpha = 0.5", ("p.toml", "alpha", "less than 0.5")),
     ],
 )
 def test_bad_settings_are_explained_in_one_line(
@@ -192,6 +251,42 @@ def test_bad_settings_are_explained_in_one_line(
 
     assert_one_line(ran, *words)
     assert [p.name for p in tmp_path.iterdir()] == ["p.toml"]
+
+
+@pytest.mark.parametrize(
+    ("option", "words"),
+    [
+        (("--detector", "oracle"), ("oracle", "known: ")),
+        (("--shifts", "earthquake"), ("earthquake", "known: exposure")),
+        (("--roi", "none.toml"), ("none.toml", "no such file")),
+    ],
+)
+def test_bad_options_are_explained_in_one_line(
+    pilot: Pilot, spots: Path, tmp_path: Path, option: tuple[str, str], words: tuple[str, ...]
+) -> None:
+    assert_one_line(pilot(spots, "--out", tmp_path / "out", *option), *words)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("cost_of_escape = -1", ("cost_of_escape", "greater than or equal to 0")),
+        ("", ("cost_of_escape", "is missing")),
+    ],
+)
+def test_prices_that_are_missing_or_negative_are_named_before_anything_is_measured(
+    pilot: Pilot, spots: Path, tmp_path: Path, line: str, words: tuple[str, ...]
+) -> None:
+    prices = EXAMPLE.read_text(encoding="utf-8")
+    changed, count = re.subn(r"(?m)^cost_of_escape = \d.*$", line, prices)
+    assert count == 1
+    (tmp_path / "roi.toml").write_text(changed, encoding="utf-8")
+
+    ran = pilot(spots, "--out", tmp_path / "out", "--roi", tmp_path / "roi.toml")
+
+    assert_one_line(ran, "roi.toml", *words)
+    assert [path.name for path in tmp_path.iterdir()] == ["roi.toml"]
 
 
 def test_a_settings_file_that_is_not_there_is_named(pilot: Pilot, spots: Path, tmp_path: Path) -> None:
@@ -235,6 +330,13 @@ def test_a_dataset_that_cannot_answer_is_refused(
 
     assert_one_line(ran, *words)
     assert not (tmp_path / "out").exists()
+
+
+def stored_at(archive: Path) -> dict[tuple[str, ...], object]:
+    """When each row of an archive was stored."""
+    columns = ["codec", "quality", "frame_id", "stored_at"]
+    rows = [row for batch in Archive(archive).scan(columns=columns) for row in batch.to_pylist()]
+    return {tuple(row[name] for name in columns[:3]): row["stored_at"] for row in rows}
 
 
 def assert_one_line(ran: Run, *words: str) -> None:

@@ -20,6 +20,13 @@ class SpotDetector:
         return np.array([_spot(image) for image in images])
 
 
+class FinishDetector(SpotDetector):
+    """Scores the same, or how strongly the surface alternates from pixel to pixel somewhere, whichever is more."""
+
+    def score(self, images: Sequence[Any]) -> Any:
+        return np.array([max(_spot(image), 6 * _alternation(image)) for image in images])
+
+
 class TrainedSpotDetector(SpotDetector):
     """The same, for frames with defects to learn from."""
 
@@ -43,3 +50,37 @@ class TooFewScoresDetector(SpotDetector):
 def _spot(image: Any) -> float:
     grey = image.astype(np.float64) if image.ndim == 2 else image.mean(axis=2)
     return float((cv2.GaussianBlur(grey, (0, 0), 1.2) - cv2.GaussianBlur(grey, (0, 0), 6)).max())
+
+
+def _alternation(image: Any) -> float:
+    signs = 1 - 2.0 * (np.indices(image.shape).sum(axis=0) % 2)
+    return float(np.abs(cv2.GaussianBlur((image - image.mean()) * signs, (0, 0), 3)).max())
+
+
+class SharpnessDetector(SpotDetector):
+    """Scores how much sharper a frame is than those it was trained on are on average."""
+
+    def fit(self, images: Sequence[Any], labels: Any, *, seed: int = 0) -> "SharpnessDetector":
+        self.usual = float(np.mean([sharpness(image) for image in images]))
+        return self
+
+    def score(self, images: Sequence[Any]) -> Any:
+        return np.array([sharpness(image) - self.usual for image in images])
+
+
+class FixedDetector(SpotDetector):
+    """Comes trained, as a file of weights does."""
+
+    trainable = False
+
+
+class FailingDetector(SpotDetector):
+    """Raises what its authors did not think of."""
+
+    def score(self, images: Sequence[Any]) -> Any:
+        raise RuntimeError("camera\n  not found")
+
+
+def sharpness(image: Any) -> float:
+    """Mean size of the differences between neighbours."""
+    return float(np.abs(np.diff(image.astype(np.float64), axis=1)).mean())
