@@ -34,7 +34,7 @@ def gather(measured: Measured, hashes: Hashes) -> Evidence:
         kpis=tuple(kpis),
         decision=decisions[measured.primary.scenario],
         scenario_decisions=decisions,
-        curves=tuple(compare_codecs(kpis, measured.config.codecs[0])),
+        curves=tuple(compare_codecs(kpis, measured.config.codecs[0], measured.results)),
         leakage=measured.run.leakage,
         shifts=_shifts(measured, margins),
         changes=take_changes(turned, measured.results, measured.crops, column),
