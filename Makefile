@@ -9,7 +9,7 @@ OUT ?= out
 
 pilot: $(VENV)/installed
 	@echo "==> Running the pilot on sample_data/ (under 3 minutes on 2 cores)"
-	$(BIN)/inspect-compress pilot sample_data --out $(OUT) --overwrite
+	$(BIN)/inspect-compress pilot sample_data --config sample_data/pilot.toml --out $(OUT) --overwrite
 
 test: $(VENV)/installed
 	@echo "==> Checking style and types"
