@@ -1,6 +1,5 @@
 """The `pilot` command: what compression does to a detector, on a user's own labelled frames."""
 
-import json
 import shlex
 import sys
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from evaluation.languages import Language
+from evaluation.report_command import tell
 
 if TYPE_CHECKING:
     from evaluation.pilot_config import PilotConfig
@@ -109,15 +109,7 @@ def pilot(
                 err=True,
             )
             raise typer.Exit(130) from None
-    for warning in made.warnings:
-        typer.echo(f"warning: {warning}", err=True)
-    if as_json:
-        typer.echo(json.dumps(made.summary, ensure_ascii=False))
-        return
-    typer.echo(made.summary["decision"]["sentence"])
-    for path in (*made.pages, *made.pdfs):
-        typer.echo(f"report: {path}")
-    typer.echo(f"summary: {made.summary_file}")
+    tell(made, as_json=as_json, last=f"summary: {made.summary_file}")
 
 
 def _with_options(settings: "PilotConfig", detectors: list[str] | None, shifts: str | None) -> "PilotConfig":

@@ -10,6 +10,7 @@ import typer
 from evaluation.languages import Language
 
 if TYPE_CHECKING:
+    from evaluation.make_report import MadeReport
     from evaluation.verify import Verified
 
 
@@ -49,6 +50,11 @@ def report(
     from evaluation.make_report import remake_report
 
     made = remake_report(folder, lang.languages, roi)
+    tell(made, as_json=as_json, last=f"fingerprint: {made.fingerprint}")
+
+
+def tell(made: "MadeReport", *, as_json: bool, last: str) -> None:
+    """Print what was made: the summary as JSON and nothing else, or the decision, the files, and a last line."""
     for warning in made.warnings:
         typer.echo(f"warning: {warning}", err=True)
     if as_json:
@@ -57,7 +63,7 @@ def report(
     typer.echo(made.summary["decision"]["sentence"])
     for path in (*made.pages, *made.pdfs):
         typer.echo(f"report: {path}")
-    typer.echo(f"fingerprint: {made.fingerprint}")
+    typer.echo(last)
 
 
 def _verify(folder: Path, as_json: bool) -> None:
