@@ -1,7 +1,8 @@
 """The command line's frame: finds commands through entry points and turns errors into one line.
 
-A command is a function registered in the entry point group `inspect_compress.commands` under its name.
-Its module is imported at every start, so commands import what is heavy inside their function.
+A command is a function, or a Typer application of subcommands, registered in the entry point group
+`inspect_compress.commands` under its name. Its module is imported at every start, so commands import what is heavy
+inside their function.
 """
 
 import sys
@@ -36,5 +37,9 @@ def build_app() -> typer.Typer:
         rich_markup_mode="markdown",
     )
     for entry in sorted(entry_points(group=GROUP), key=lambda entry: entry.name):
-        app.command(name=entry.name)(entry.load())
+        command = entry.load()
+        if isinstance(command, typer.Typer):
+            app.add_typer(command, name=entry.name)
+        else:
+            app.command(name=entry.name)(command)
     return app

@@ -3,14 +3,12 @@
 Paths in the file are relative to the file, so that a line's folder can be moved or mounted elsewhere.
 """
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     AfterValidator,
     BeforeValidator,
-    ConfigDict,
     Field,
     ValidationInfo,
     field_validator,
@@ -18,24 +16,10 @@ from pydantic import (
 )
 
 from inspect_compress.codecs import codec_names
-from inspect_compress.settings import FilePath, Settings, beside_the_file, read_settings
+from inspect_compress.settings import FilePath, beside_the_file, read_settings
 from pipelines.detectors import detector_names, is_model_file
+from pipelines.section import Section, one_of, uri_beside_the_file
 from pipelines.sources import source_names
-
-
-def _one_of(names: Callable[[], list[str]]) -> AfterValidator:
-    def check(name: str) -> str:
-        if name not in names():
-            raise ValueError(f"is {name!r}; known: {', '.join(names()) or 'none'}")
-        return name
-
-    return AfterValidator(check)
-
-
-def _uri_beside_the_file(uri: str, info: ValidationInfo) -> str:
-    if not uri:
-        raise ValueError("is empty; name a folder or a URI")
-    return uri if "://" in uri else str(beside_the_file(Path(uri), info))
 
 
 def model_beside_the_file(name: str, info: ValidationInfo) -> str:
@@ -65,16 +49,10 @@ Quality = Annotated[int | Literal["lossless"], BeforeValidator(_quality)]
 """A quality from 1 to 100, or `lossless`."""
 
 
-class Section(Settings):
-    """One table of the file, whose values must have their types: `"60"` is not 60."""
-
-    model_config = ConfigDict(strict=True)
-
-
 class SourceConfig(Section):
     """`[source]`: where frames come from, and what is noted with each of them."""
 
-    kind: Annotated[str, _one_of(source_names)]
+    kind: Annotated[str, one_of(source_names)]
     path: FilePath
     line: str = ""
     station: str = ""
@@ -85,7 +63,7 @@ class SourceConfig(Section):
 class CompressConfig(Section):
     """`[compress]`: the codec and its quality, and what every encoding has to stand before it is stored."""
 
-    codec: Annotated[str, _one_of(codec_names)] = "qarv"
+    codec: Annotated[str, one_of(codec_names)] = "qarv"
     quality: int = Field(default=60, ge=1, le=100)
     lossless: Literal["jxl", "png"] = "jxl"
     verify: bool = True
@@ -102,7 +80,7 @@ class CompressConfig(Section):
 class ArchiveConfig(Section):
     """`[archive]`: where the encoded frames are stored, a folder or an object store's URI."""
 
-    uri: Annotated[str, AfterValidator(_uri_beside_the_file)]
+    uri: Annotated[str, AfterValidator(uri_beside_the_file)]
 
 
 class DetectConfig(Section):
