@@ -19,7 +19,7 @@ from inspect_compress.codecs import codec_names
 from inspect_compress.settings import FilePath, beside_the_file, read_settings
 from pipelines.detectors import detector_names, is_model_file
 from pipelines.section import Section, one_of, uri_beside_the_file
-from pipelines.sources import source_names
+from pipelines.sources import SourceTable
 
 
 def model_beside_the_file(name: str, info: ValidationInfo) -> str:
@@ -47,17 +47,6 @@ def _quality(value: Any) -> Any:
 
 Quality = Annotated[int | Literal["lossless"], BeforeValidator(_quality)]
 """A quality from 1 to 100, or `lossless`."""
-
-
-class SourceConfig(Section):
-    """`[source]`: where frames come from, and what is noted with each of them."""
-
-    kind: Annotated[str, one_of(source_names)]
-    path: FilePath
-    line: str = ""
-    station: str = ""
-    product: str = ""
-    camera: str = ""
 
 
 class CompressConfig(Section):
@@ -103,7 +92,7 @@ class PolicyConfig(Section):
 class LineConfig(Section):
     """A whole configuration. Without `[detect]`, frames are stored and read back, and not inspected."""
 
-    source: SourceConfig
+    source: SourceTable
     compress: CompressConfig = CompressConfig()
     archive: ArchiveConfig
     detect: DetectConfig | None = None

@@ -12,7 +12,8 @@ class Frame:
 
     `pixels` is `uint8`, `(H, W)` or `(H, W, 3)`, or `uint16`, `(H, W)`, for mono of more than 8 bits;
     `captured_at` is in UTC; `frame_id` is the same for the same picture of the same part however often it is
-    read, so that storing it again changes nothing.
+    read, so that storing it again changes nothing; `sequence` is the number that its source gave it, from 1, or 0
+    where it gave none.
     """
 
     pixels: Image
@@ -23,3 +24,4 @@ class Frame:
     product: str = ""
     camera: str = ""
     meta: dict[str, str] = field(default_factory=dict)
+    sequence: int = 0

@@ -24,7 +24,7 @@ from pipelines.detectors.depth import EightBitDetector
 from pipelines.detectors.threshold import settle_threshold
 from pipelines.frame import Frame
 from pipelines.policy import Policy, Request, Setting, choose
-from pipelines.sources import Failure, load_source
+from pipelines.sources import Failure, open_source
 from pipelines.stages import (
     Guard,
     Verdict,
@@ -119,8 +119,7 @@ def run_line(config: LineConfig, *, track: Track = untracked) -> LineResult:
     where the source, archive, codec or detector as a whole cannot be used.
     """
     failures: list[Failure] = []
-    settings = config.source.model_dump(exclude={"kind"})
-    source = load_source(config.source.kind)(**settings, on_failure=failures.append)
+    source = open_source(config.source, on_failure=failures.append)
     policy, guard = _policy(config), _guard(config.compress)
     dataset = split_dataset(read_dataset(config.detect.train), seed=SEED) if config.detect else None
     archive = Archive(config.archive.uri)

@@ -81,6 +81,8 @@ def test_a_byte_order_mark_is_no_mistake(tmp_path: Path) -> None:
         (SOURCE + ARCHIVE + '[compress]\ncodec = "jpg"\n', ["[compress] codec", "'jpg'", "jpeg, jpeg2000"]),
         (SOURCE + ARCHIVE + '[detect]\ndetector = "x"\n', ["[detect] detector", "'x'", "anomaly"]),
         (SOURCE.replace("folder", "tape") + ARCHIVE, ["[source] kind", "'tape'", "known: folder"]),
+        (SOURCE + "folow = true\n" + ARCHIVE, ["[source] folow", "known keys: kind, line", "path"]),
+        (SOURCE.replace('path = "frames"\n', "") + ARCHIVE, ["[source] path", "is missing; add it"]),
         (SOURCE.replace("frames", "") + ARCHIVE, ["[source] path", "empty"]),
         (SOURCE.replace('"frames"', "3") + ARCHIVE, ["[source] path", "3"]),
         ("source = 3\n" + ARCHIVE, ["[source]", "not a section"]),

@@ -1,6 +1,7 @@
 """The folder source: every readable image once, with an id that depends on nothing but the picture."""
 
 import os
+import threading
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from PIL import Image as PillowImage
 
 from inspect_compress.errors import ConfigError, ImageError
 from inspect_compress.images import write_png
-from pipelines.sources import Failure, FolderSource, load_source
+from pipelines.sources import Failure, FolderSource, load_source, missed
 
 GREY = np.arange(48, dtype=np.uint8).reshape(6, 8)
 
@@ -71,6 +72,23 @@ def test_a_folder_without_images_is_an_error_that_names_it(tmp_path: Path, name:
 
     with pytest.raises(ImageError, match=name):
         FolderSource(tmp_path / name)
+
+
+def test_a_source_ends_when_it_is_asked_to(tmp_path: Path) -> None:
+    for name in ("a.png", "b.png"):
+        write_png(tmp_path / name, GREY)
+    stop = threading.Event()
+
+    frames = iter(FolderSource(tmp_path, stop=stop))
+    next(frames)
+    stop.set()
+
+    assert list(frames) == []
+
+
+@pytest.mark.parametrize(("before", "now", "lost"), [(1, 2, 0), (1, 5, 3), (0, 5, 0), (5, 0, 0), (9, 1, 0)])
+def test_a_jump_of_the_number_counts_the_lost_frames(before: int, now: int, lost: int) -> None:
+    assert missed(before, now) == lost
 
 
 def test_an_unknown_source_answers_with_the_known_ones() -> None:
