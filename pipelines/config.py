@@ -18,6 +18,7 @@ from pydantic import (
 from inspect_compress.codecs import codec_names
 from inspect_compress.settings import FilePath, beside_the_file, read_settings
 from pipelines.detectors import detector_names, is_model_file
+from pipelines.flow.settings import FlowConfig
 from pipelines.section import Section, one_of, uri_beside_the_file
 from pipelines.sources import SourceTable
 
@@ -97,6 +98,7 @@ class LineConfig(Section):
     archive: ArchiveConfig
     detect: DetectConfig | None = None
     policy: PolicyConfig = PolicyConfig()
+    flow: FlowConfig = FlowConfig()
 
     @field_validator("policy")
     @classmethod

@@ -6,9 +6,10 @@ neither compressed nor stored again.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from operator import length_hint
+from threading import Event as Flag
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
@@ -22,9 +23,10 @@ from pipelines.datasets import Dataset, read_dataset, split_dataset
 from pipelines.detectors import Detector, load_detector
 from pipelines.detectors.depth import EightBitDetector
 from pipelines.detectors.threshold import settle_threshold
+from pipelines.flow.events import Events, Finished, Observer, Started
 from pipelines.frame import Frame
 from pipelines.policy import Policy, Request, Setting, choose
-from pipelines.sources import Failure, open_source
+from pipelines.sources import Failure, Source, open_source
 from pipelines.stages import (
     Guard,
     Verdict,
@@ -112,19 +114,30 @@ class LineResult:
         }
 
 
-def run_line(config: LineConfig, *, track: Track = untracked) -> LineResult:
-    """Run the chain once over what the source holds now.
+def run_line(
+    config: LineConfig,
+    *,
+    source: Source | None = None,
+    observers: Sequence[Observer] = (),
+    stop: Flag | None = None,
+    track: Track = untracked,
+) -> LineResult:
+    """Run the chain over what the source holds; where it is followed, until `stop` is set.
 
-    Frames that fail are in the result's `failures`; the others are stored. Raises InspectCompressError
-    where the source, archive, codec or detector as a whole cannot be used.
+    `source` stands in for the one that `config` names. `observers` are told what happens. Frames that fail are in
+    the result's `failures`; the others are stored. Raises InspectCompressError where the source, archive, codec or
+    detector as a whole cannot be used.
     """
     failures: list[Failure] = []
-    source = open_source(config.source, on_failure=failures.append)
+    tell = Events(observers)
+    if source is None:
+        source = open_source(config.source, on_failure=failures.append, stop=stop)
     policy, guard = _policy(config), _guard(config.compress)
     dataset = split_dataset(read_dataset(config.detect.train), seed=SEED) if config.detect else None
     archive = Archive(config.archive.uri)
     detector = _trained(config.detect, dataset, track) if config.detect and dataset else None
 
+    tell(Started("", config.source.line, policy.default.codec.codec_id, policy.default.codec.model))
     captured: dict[FrameKey, str] = {}
     made: dict[FrameKey, FrameKey] = {}
     frames = track(source, "storing", length_hint(source) or None)
@@ -140,6 +153,7 @@ def run_line(config: LineConfig, *, track: Track = untracked) -> LineResult:
     decoded = decode(totals.counted(back), on_failure=failures.append)
     verdicts = list(detect(decoded, detector, on_failure=failures.append)) if detector else _drained(decoded)
 
+    tell(Finished(len(captured), stored, len(keys) - stored, len(failures), 0, 0, 0))
     order = {key.frame_id: position for position, key in enumerate(captured)}
     return LineResult(
         captured=len(captured),
