@@ -1,6 +1,7 @@
 """The folder source: every readable image once, with an id that depends on nothing but the picture."""
 
 import os
+import sys
 import threading
 from datetime import UTC, datetime
 from pathlib import Path
@@ -72,6 +73,42 @@ def test_a_folder_without_images_is_an_error_that_names_it(tmp_path: Path, name:
 
     with pytest.raises(ImageError, match=name):
         FolderSource(tmp_path / name)
+
+
+def test_a_number_in_the_name_is_the_frames_where_it_is_asked_for(tmp_path: Path) -> None:
+    for name in ("cam2_9.png", "cam2_10.png", "cam2_12.png", "first.png"):
+        write_png(tmp_path / name, GREY)
+
+    numbered = [(frame.meta["path"], frame.sequence) for frame in FolderSource(tmp_path, numbered=True)]
+
+    assert numbered == [("first.png", 0), ("cam2_9.png", 9), ("cam2_10.png", 10), ("cam2_12.png", 12)]
+    assert {frame.sequence for frame in FolderSource(tmp_path)} == {0}
+
+
+def test_hidden_files_are_left_out(tmp_path: Path) -> None:
+    for name in ("a.png", ".a.png", ".trash/b.png"):
+        write_png(tmp_path / name, GREY)
+
+    assert [frame.meta["path"] for frame in FolderSource(tmp_path)] == ["a.png"]
+
+
+def test_a_file_too_large_to_be_a_picture_is_not_read(tmp_path: Path) -> None:
+    with (tmp_path / "huge.png").open("wb") as file:
+        file.truncate(1 << 40)
+
+    with pytest.raises(ImageError, match=r"huge\.png: has 1099511627776 bytes"):
+        list(FolderSource(tmp_path))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have no such names")
+def test_a_name_that_is_no_text_is_reported(tmp_path: Path) -> None:
+    write_png(tmp_path / "a.png", GREY)
+    os.rename(tmp_path / "a.png", os.fsencode(tmp_path) + b"/\xff.png")
+    failures: list[Failure] = []
+
+    assert list(FolderSource(tmp_path, on_failure=failures.append)) == []
+    assert failures[0].image == "\\udcff.png"
+    assert "rename it" in str(failures[0].error)
 
 
 def test_a_source_ends_when_it_is_asked_to(tmp_path: Path) -> None:
