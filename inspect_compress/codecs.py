@@ -23,7 +23,8 @@ class Codec(Protocol):
     `decode(encode(image, quality=q))` has the shape and dtype of `image`. The bytes are a whole file of
     the codec's format: what is written to disk, counted as bpp and stored in the archive.
 
-    A codec that is lossless says from which quality on, in an attribute `lossless_from`; see `is_lossless`.
+    A codec that is lossless says from which quality on, in an attribute `lossless_from`; see `is_lossless`. One with
+    several models has a class method `with_model(fingerprint)`, which returns the codec that encodes with that one.
     """
 
     codec_id: str
@@ -71,9 +72,18 @@ def is_lossless(codec: Codec, quality: int) -> bool:
     return quality >= getattr(codec, "lossless_from", math.inf)
 
 
-def load_codec(name: str) -> Codec:
-    """Return a codec by name. Raises ConfigError, with the list of known names, for an unknown one."""
-    return load_plugin(GROUP, name, kind="codec")()
+def load_codec(name: str, *, model: str = "") -> Codec:
+    """Return a codec by name; with `model`, the beginning of a fingerprint, one that encodes with that model.
+
+    Raises ConfigError, with the list of known names, for an unknown one, and for a model where the codec has none;
+    UnknownModelError and ModelError where the model is not installed, or retired.
+    """
+    kind = load_plugin(GROUP, name, kind="codec")
+    if not model:
+        return kind()
+    if not hasattr(kind, "with_model"):
+        raise ConfigError(f"codec {name}: has no models to choose from; leave model {model} out")
+    return kind.with_model(model)
 
 
 def codec_names() -> list[str]:

@@ -36,6 +36,10 @@ class ArchiveError(InspectCompressError):
     """The archive cannot be opened or written, or a row in it is not sound."""
 
 
+class ModelError(InspectCompressError):
+    """A model cannot be added to the registry, or may not be used for what is asked."""
+
+
 class EvidenceError(InspectCompressError):
     """A run's folder is not whole, or does not agree with itself or with the frames that it was made from."""
 

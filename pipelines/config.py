@@ -54,6 +54,7 @@ class CompressConfig(Section):
     """`[compress]`: the codec and its quality, and what every encoding has to stand before it is stored."""
 
     codec: Annotated[str, one_of(codec_names)] = "qarv"
+    model: str = ""
     quality: int = Field(default=60, ge=1, le=100)
     lossless: Literal["jxl", "png"] = "jxl"
     verify: bool = True

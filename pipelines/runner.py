@@ -25,6 +25,7 @@ from pipelines.detectors.depth import EightBitDetector
 from pipelines.detectors.threshold import settle_threshold
 from pipelines.flow.events import Events, Finished, Observer, Started
 from pipelines.frame import Frame
+from pipelines.line_codec import line_codec
 from pipelines.policy import Policy, Request, Setting, choose
 from pipelines.sources import Failure, Source, open_source
 from pipelines.stages import (
@@ -196,7 +197,7 @@ class _Totals:
 
 
 def _policy(config: LineConfig) -> Policy:
-    codec, lossless = load_codec(config.compress.codec), Setting(load_codec(config.compress.lossless), BEST)
+    codec, lossless = line_codec(config), Setting(load_codec(config.compress.lossless), BEST)
     rules = config.policy
 
     def setting(quality: int | str) -> Setting:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 import torch
@@ -9,6 +10,7 @@ import torch
 from inspect_compress.demand import Demand, Priority
 from inspect_compress.errors import ConfigError, CutShortError, OutOfStepError
 from inspect_compress.images import Image, check_image
+from inspect_compress.models.registry import fingerprint_to_encode_with
 from inspect_compress.qarv.coding import (
     Analysis,
     PlaceBits,
@@ -53,6 +55,14 @@ class QarvCodec:
         self._model = model or installed_model(default_fingerprint())
         self.model = self._model.fingerprint
         self._tables = {self.model: Models(self._model.tables)}
+
+    @classmethod
+    def with_model(cls, fingerprint: str) -> Self:
+        """The codec that encodes with an installed model whose fingerprint begins so.
+
+        Raises UnknownModelError, and ModelError for a retired one.
+        """
+        return cls(installed_model(fingerprint_to_encode_with(fingerprint)))
 
     def encode(
         self,

@@ -1,7 +1,8 @@
 """Weight files: the network and its probability tables as safetensors, found by fingerprint.
 
 A fingerprint is the first 8 bytes of the SHA-256 of the weight file, as 16 hex digits. Shipped files are named
-by it, so that a compressed file, which holds the fingerprint, always finds the weights it was made with.
+by it, and those of the registry (`inspect_compress.models`) lie in folders named by it, so that a compressed file,
+which holds the fingerprint, always finds the weights it was made with.
 """
 
 import hashlib
@@ -19,6 +20,7 @@ from torch import Tensor
 
 from inspect_compress.errors import ConfigError, UnknownModelError
 from inspect_compress.files import write_file
+from inspect_compress.models.folder import registered_weights, registry_folder
 from inspect_compress.qarv.exact import ExactNetwork, Tensors
 from inspect_compress.qarv.likelihood import SCALE_STEPS
 from inspect_compress.qarv.network import Network, Shape
@@ -120,7 +122,7 @@ def _float_network(shape: Shape, tensors: Tensors) -> Network:
 
 
 def installed_model(fingerprint: str) -> Model:
-    """The shipped weights whose fingerprint begins so. Raises UnknownModelError with those that are installed."""
+    """The shipped or registered weights whose fingerprint begins so. Raises UnknownModelError with what there is."""
     return _installed(full_fingerprint(fingerprint))
 
 
@@ -131,12 +133,15 @@ def full_fingerprint(beginning: str) -> str:
     if len(matching) == 1:
         return matching[0]
     problem = "could be several" if matching else "is not installed"
-    raise UnknownModelError(f"model {beginning} {problem}; installed: {', '.join(installed) or 'none'}")
+    raise UnknownModelError(
+        f"model {beginning} {problem}; installed: {', '.join(installed) or 'none'}; "
+        "`inspect-compress models add` installs one"
+    )
 
 
 @lru_cache(maxsize=4)
 def _installed(fingerprint: str) -> Model:
-    path = FOLDER / f"qarv-{fingerprint}.safetensors"
+    path = _weight_files()[fingerprint]
     model = read_weights(path)
     if model.fingerprint != fingerprint:
         raise UnknownModelError(f"{path}: has been changed: its fingerprint is {model.fingerprint}")
@@ -144,8 +149,13 @@ def _installed(fingerprint: str) -> Model:
 
 
 def installed_fingerprints() -> list[str]:
-    """The fingerprints of all shipped weights, sorted."""
-    return sorted(path.stem.removeprefix("qarv-") for path in FOLDER.glob("qarv-*.safetensors"))
+    """The fingerprints of all shipped and registered weights, sorted."""
+    return sorted(_weight_files())
+
+
+def shipped_fingerprints() -> list[str]:
+    """The fingerprints of the weights that came with the package, sorted."""
+    return sorted(_shipped_files())
 
 
 def default_fingerprint() -> str:
@@ -156,6 +166,14 @@ def default_fingerprint() -> str:
 def fingerprint_of(data: bytes) -> str:
     """The fingerprint of a weight file's bytes."""
     return hashlib.sha256(data).hexdigest()[:16]
+
+
+def _weight_files() -> dict[str, Path]:
+    return registered_weights(registry_folder()) | _shipped_files()
+
+
+def _shipped_files() -> dict[str, Path]:
+    return {path.stem.removeprefix("qarv-"): path for path in FOLDER.glob("qarv-*.safetensors")}
 
 
 def _table_ends() -> list[int]:

@@ -75,7 +75,7 @@ def test_a_byte_order_mark_is_no_mistake(tmp_path: Path) -> None:
         ("", ["[source]", "missing", "and 1 more"]),
         (SOURCE, ["[archive]", "is missing; add it"]),
         (SOURCE + ARCHIVE + "[compres]\n", ["[compres]", "known settings", "compress"]),
-        (SOURCE + ARCHIVE + "[compress]\nqualty = 3\n", ["[compress] qualty", "known keys: codec, quality"]),
+        (SOURCE + ARCHIVE + "[compress]\nqualty = 3\n", ["[compress] qualty", "known keys: codec, model, quality"]),
         (SOURCE + ARCHIVE + "[compress]\nquality = 101\n", ["[compress] quality", "100", "101"]),
         (SOURCE + ARCHIVE + '[compress]\nquality = "60"\n', ["[compress] quality", "integer", "'60'"]),
         (SOURCE + ARCHIVE + '[compress]\ncodec = "jpg"\n', ["[compress] codec", "'jpg'", "jpeg, jpeg2000"]),
