@@ -40,6 +40,10 @@ class ModelError(InspectCompressError):
     """A model cannot be added to the registry, or may not be used for what is asked."""
 
 
+class EngineError(InspectCompressError):
+    """Work on many frames cannot be started, or a worker of it failed."""
+
+
 class EvidenceError(InspectCompressError):
     """A run's folder is not whole, or does not agree with itself or with the frames that it was made from."""
 
