@@ -44,6 +44,18 @@ class EngineError(InspectCompressError):
     """Work on many frames cannot be started, or a worker of it failed."""
 
 
+class EncryptionError(ArchiveError):
+    """A payload cannot be decrypted: its key is missing or another one, or its bytes were changed."""
+
+
+class StoreError(InspectCompressError):
+    """A folder or an object store cannot be reached, or something in it cannot be read or written."""
+
+
+class AuditError(InspectCompressError):
+    """The audit log cannot be read or written, or is not asked in a way that it understands."""
+
+
 class EvidenceError(InspectCompressError):
     """A run's folder is not whole, or does not agree with itself or with the frames that it was made from."""
 
