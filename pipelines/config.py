@@ -19,6 +19,7 @@ from inspect_compress.codecs import codec_names
 from inspect_compress.settings import FilePath, beside_the_file, read_settings
 from pipelines.detectors import detector_names, is_model_file
 from pipelines.flow.settings import FlowConfig
+from pipelines.governance.settings import EncryptionConfig
 from pipelines.section import Section, one_of, uri_beside_the_file
 from pipelines.sources import SourceTable
 
@@ -100,6 +101,7 @@ class LineConfig(Section):
     detect: DetectConfig | None = None
     policy: PolicyConfig = PolicyConfig()
     flow: FlowConfig = FlowConfig()
+    encryption: EncryptionConfig | None = None
 
     @field_validator("policy")
     @classmethod
