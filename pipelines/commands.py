@@ -37,12 +37,13 @@ def run(
     Exit status: 0 done, 1 a frame or the run failed, 2 the call was not understood.
     """
     from pipelines.config import read_config
+    from pipelines.observe import observers_for
     from pipelines.progress import Bars
     from pipelines.runner import run_line
 
     settings = read_config(config)
-    with Bars() as bars:
-        result = run_line(settings, track=bars.track)
+    with Bars() as bars, observers_for(settings) as observers:
+        result = run_line(settings, observers=observers, track=bars.track)
     typer.echo(json.dumps(result.to_dict(), ensure_ascii=False, allow_nan=False) if as_json else _text(result))
     if result.failures:
         raise typer.Exit(1)

@@ -20,6 +20,7 @@ from inspect_compress.settings import FilePath, beside_the_file, read_settings
 from pipelines.detectors import detector_names, is_model_file
 from pipelines.flow.settings import FlowConfig
 from pipelines.governance.settings import EncryptionConfig
+from pipelines.observe.config import LogsConfig, MetricsConfig, MqttConfig
 from pipelines.section import Section, one_of, uri_beside_the_file
 from pipelines.sources import SourceTable
 
@@ -102,6 +103,9 @@ class LineConfig(Section):
     policy: PolicyConfig = PolicyConfig()
     flow: FlowConfig = FlowConfig()
     encryption: EncryptionConfig | None = None
+    logs: LogsConfig | None = None
+    metrics: MetricsConfig | None = None
+    mqtt: MqttConfig | None = None
 
     @field_validator("policy")
     @classmethod
