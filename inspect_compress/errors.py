@@ -12,6 +12,10 @@ class ImageError(InspectCompressError):
     """An input image cannot be read, or is of a kind that is not supported."""
 
 
+class SourceError(InspectCompressError):
+    """A source of frames cannot be opened, or gives frames of a kind that is not supported."""
+
+
 class VerificationError(InspectCompressError):
     """An encoding does not decode to what it has to, or misses the floor that was asked for."""
 

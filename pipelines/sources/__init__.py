@@ -22,11 +22,13 @@ from pipelines.sources.contract import (
 )
 from pipelines.sources.contract import raise_failure as stop
 from pipelines.sources.folder import FolderSource
+from pipelines.sources.iterator import IteratorSource
 from pipelines.sources.settings import GROUP, SourceSettings, SourceTable, source_names
 
 __all__ = [
     "Failure",
     "FolderSource",
+    "IteratorSource",
     "OnFailure",
     "OnStall",
     "Source",

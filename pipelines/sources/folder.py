@@ -135,8 +135,6 @@ class FolderSource:
 
     def _settled(self, name: str, seen: Signature, book: Settling, waiting: Waiting) -> Iterator[Frame]:
         """The frame of a file that seems whole; none where it is not, or was written to since."""
-        if waiting.stopped:
-            raise StoppedError
         try:
             data, signature = waiting.call(lambda: self._read(name), str(self._folder / name))
             if signature != seen:

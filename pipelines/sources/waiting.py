@@ -37,14 +37,14 @@ class Waiting:
         return self._stop.is_set()
 
     def call(self, work: Callable[[], T], what: str) -> T:
-        """What `work` returns or raises. Raises StoppedError where the end is asked for before it does."""
+        """What `work` returns or raises. Raises StoppedError where the end was asked for."""
         job = _Job(work)
         began = time.monotonic()
         while not job.done.wait(ASKED_EVERY):
-            if self.stopped:
-                raise StoppedError
+            self._end()
             if (seconds := time.monotonic() - began) >= self._seconds:
                 self._tell(f"{what}: does not answer", seconds)
+        self._end()
         return job.result()
 
     def pause(self, seconds: float) -> None:
@@ -59,6 +59,10 @@ class Waiting:
     def well(self) -> None:
         """An attempt has gone well."""
         self._since, self._told = None, False
+
+    def _end(self) -> None:
+        if self.stopped:
+            raise StoppedError
 
     def _tell(self, reason: str, seconds: float) -> None:
         if not self._told:
