@@ -105,6 +105,6 @@ class _Loader:
         self._loader.exec_module(module)
         try:  # noqa: SIM105 - contextlib would have to be imported
             register(module)
-        except Exception:
+        except Exception:  # noqa: S110
             # Whoever imports Pillow here may never have heard of this package: better no `.qarv` than no Pillow.
             pass

@@ -107,4 +107,4 @@ def _connect(folder: str) -> None:
 
 def _short_folder() -> Path | None:
     """The system's temporary folder, unless its path is too long for Ray."""
-    return None if len(tempfile.gettempdir()) <= LONGEST_FOLDER else Path("/tmp")
+    return None if len(tempfile.gettempdir()) <= LONGEST_FOLDER else Path("/tmp")  # noqa: S108 - Ray makes a folder of its own in it
