@@ -117,6 +117,10 @@ class AuditLog:
             problems.append(f"{_name(known[0])}: is missing; the head {head} was given for it")
         return problems
 
+    def exists(self) -> bool:
+        """Whether there is any file of a log."""
+        return bool(self._objects.names(FOLDER))
+
     def head(self) -> str:
         """The head of the last entry, as it is stored; empty where there is none."""
         number = self._newest()
@@ -206,6 +210,6 @@ def _known_head(head: str | None) -> tuple[int, str] | None:
     match = _HEAD.fullmatch(head)
     if not match:
         raise AuditError(
-            f"{head!r} is not the head of an audit log; it looks like 41:SHA256, as `audit list` prints it"
+            f"{head!r} is not the head of an audit log; it looks like 41:SHA256, as `audit verify` prints it"
         )
     return int(match[1]), match[2]
