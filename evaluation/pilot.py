@@ -17,7 +17,7 @@ from evaluation.crops import cut_crops
 from evaluation.leakage import find_leakage
 from evaluation.make_report import MadeReport, make_report
 from evaluation.manifest import Manifest, make_manifest, write_manifest
-from evaluation.pilot_config import PilotConfig
+from evaluation.pilot_config import PilotConfig, load_codecs
 from evaluation.roi_config import EXAMPLE, read_roi_settings
 from evaluation.run_folder import (
     ARCHIVE,
@@ -36,7 +36,6 @@ from evaluation.run_folder import (
 )
 from evaluation.shift_sweep import sweep_shifts
 from evaluation.sweep import MIN_TRAIN_DEFECTIVE, Step, Sweep, sweep, train_detectors
-from inspect_compress.codecs import load_codec
 from inspect_compress.files import resumable_folder, write_file
 from pipelines.archive import Archive
 from pipelines.datasets import Dataset, read_dataset, split_dataset
@@ -144,7 +143,7 @@ def _run(request: PilotRequest, dataset: Dataset, measured: Sweep) -> Run:
 
 
 def _fingerprints(config: PilotConfig) -> dict[str, str]:
-    return {name: load_codec(name).model for name in config.codecs}
+    return {name: codec.model for name, codec in zip(config.codecs, load_codecs(config), strict=True)}
 
 
 def _detector_models(config: PilotConfig) -> dict[str, str]:

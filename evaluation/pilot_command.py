@@ -47,6 +47,10 @@ def pilot(
             show_default=False,
         ),
     ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(metavar="FINGERPRINT", help="The installed model that the first codec encodes with."),
+    ] = None,
     shifts: Annotated[
         str | None,
         typer.Option(
@@ -83,7 +87,7 @@ def pilot(
     from inspect_compress.files import refuse_existing, resumable_name
     from inspect_compress.progress import progress
 
-    settings = _with_options(read_pilot_config(config) if config else PilotConfig(), detector, shifts)
+    settings = _with_options(read_pilot_config(config) if config else PilotConfig(), detector, model, shifts)
     if out.is_file() or (out.is_dir() and any(out.iterdir())):
         refuse_existing(out, overwrite=overwrite)
     if roi:
@@ -112,7 +116,9 @@ def pilot(
     tell(made, as_json=as_json, last=f"summary: {made.summary_file}")
 
 
-def _with_options(settings: "PilotConfig", detectors: list[str] | None, shifts: str | None) -> "PilotConfig":
+def _with_options(
+    settings: "PilotConfig", detectors: list[str] | None, model: str | None, shifts: str | None
+) -> "PilotConfig":
     """The settings with what the command line says instead; detectors' files by their whole paths."""
     from evaluation.pilot_config import PilotConfig
     from evaluation.shifts import SHIFTS
@@ -121,6 +127,8 @@ def _with_options(settings: "PilotConfig", detectors: list[str] | None, shifts: 
     values = settings.model_dump()
     if detectors:
         values["detectors"] = detectors
+    if model is not None:
+        values["model"] = model
     if shifts is not None:
         values["shifts"] = list(SHIFTS) if shifts == "all" else [name.strip() for name in shifts.split(",")]
     return checked_settings(values, PilotConfig, "command line", Path.cwd())

@@ -1,6 +1,7 @@
 """The settings of a pilot, from a TOML file or the defaults. Unknown settings are refused, not ignored.
 
 codecs = ["qarv", "jpeg"]          # the decision is about the first; the others are for comparison
+model = ""                         # fingerprint of the first codec's model; empty: its default; docs/models.md
 qualities = [10, 30, 60, 90]
 detectors = ["classifier", "anomaly"]  # the decision rests on the first that can be trained
 scenarios = ["frozen", "adapted", "aware"]  # how detectors are trained; see docs/scenarios.md
@@ -22,6 +23,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field, ValidationInfo
 
 from evaluation.shifts import SHIFTS
+from inspect_compress.codecs import Codec, load_codec
 from inspect_compress.settings import Settings, read_settings
 from pipelines.config import model_beside_the_file
 from pipelines.detectors import short_name
@@ -66,6 +68,7 @@ class PilotConfig(Settings):
     """What is swept, how thresholds are fixed, and which losses are acceptable."""
 
     codecs: Names = ("qarv", "jpeg", "jxl")
+    model: str = ""
     qualities: Qualities = (10, 30, 60, 90)
     detectors: Annotated[Names, AfterValidator(_detectors)] = ("classifier", "anomaly")
     scenarios: Scenarios = SCENARIOS
@@ -77,6 +80,12 @@ class PilotConfig(Settings):
     seed: Annotated[int, Field(ge=0)] = 0
     shifts: Annotated[tuple[str, ...], AfterValidator(_shifts)] = ()
     shift_frames: Annotated[int, Field(ge=2)] = 120
+
+
+def load_codecs(config: PilotConfig) -> list[Codec]:
+    """The codecs in their order, the first with the model that is asked for. Raises as `load_codec`."""
+    first, *others = config.codecs
+    return [load_codec(first, model=config.model), *map(load_codec, others)]
 
 
 def read_pilot_config(path: Path) -> PilotConfig:

@@ -15,10 +15,10 @@ import pandas as pd
 
 from evaluation.bench import evenly_spaced
 from evaluation.kpis import ORIGINAL
-from evaluation.pilot_config import PilotConfig
+from evaluation.pilot_config import PilotConfig, load_codecs
 from evaluation.shifts import SHIFTS, shifted
 from evaluation.sweep import Step, TrainedDetector, frame_ids
-from inspect_compress.codecs import Codec, load_codec
+from inspect_compress.codecs import Codec
 from inspect_compress.errors import DetectorError
 from inspect_compress.files import write_file
 from inspect_compress.images import Image, read_8_bit_image
@@ -87,7 +87,7 @@ def sweep_shifts(
         step(PHASE, done, each * len(parts))
 
     best_first = sorted(config.qualities, reverse=True)
-    setup = _Setup(load_codec(config.codecs[0]), best_first, detectors, config.seed, lambda: advance(done + 1))
+    setup = _Setup(load_codecs(config)[0], best_first, detectors, config.seed, lambda: advance(done + 1))
     tables = []
     for number, part in enumerate(parts, 1):
         path = work / f"{part.shift}-{part.step}.parquet"

@@ -10,9 +10,9 @@ from typing import NamedTuple
 
 import pyarrow.compute as pc
 
-from evaluation.pilot_config import PilotConfig
+from evaluation.pilot_config import PilotConfig, load_codecs
 from evaluation.sweep.frames import Frame
-from inspect_compress.codecs import Codec, ScalableCodec, load_codec
+from inspect_compress.codecs import Codec, ScalableCodec
 from inspect_compress.demand import Demand
 from inspect_compress.fidelity import psnr
 from inspect_compress.images import Image
@@ -41,8 +41,9 @@ class Coded(NamedTuple):
 
 def settings_of(config: PilotConfig) -> list[Setting]:
     """Codecs in their order, each from its best quality down. Raises ConfigError for an unknown codec."""
-    codecs = [load_codec(name) for name in config.codecs]
-    return [Setting(codec, quality) for codec in codecs for quality in sorted(config.qualities, reverse=True)]
+    return [
+        Setting(codec, quality) for codec in load_codecs(config) for quality in sorted(config.qualities, reverse=True)
+    ]
 
 
 class DecodedFrames:

@@ -96,15 +96,24 @@ class Registry:
         """The card of a model of the registry, in Markdown."""
         return _read(self.folder / fingerprint / CARD, MAX_TEXT).decode("utf-8", "replace")
 
-    def add(self, candidate: Candidate) -> Entry:
-        """Take a model in. One that is there already stays as it is."""
-        fingerprint = candidate.entry.fingerprint
+    def check_addable(self, fingerprint: str) -> None:
+        """Raise ModelError for a shipped model, and for one that files could not tell from another."""
         if fingerprint in shipped_fingerprints():
             raise ModelError(f"model {fingerprint} is shipped with the package; there is nothing to add")
+        for known in installed_fingerprints():
+            if known != fingerprint and known[:_DIGITS_IN_FILES] == fingerprint[:_DIGITS_IN_FILES]:
+                raise ModelError(
+                    f"model {fingerprint} begins like {known}, and files name a model by {_DIGITS_IN_FILES} digits: "
+                    "neither's files could be decoded any more; train it for another minute"
+                )
+
+    def add(self, candidate: Candidate) -> Entry:
+        """Take a model in. One that is there already stays as it is. Raises ModelError as `check_addable`."""
+        fingerprint = candidate.entry.fingerprint
         with self._locked():
             if fingerprint in registered_weights(self.folder):
                 return self._read_entry(fingerprint)
-            _refuse_namesakes(fingerprint)
+            self.check_addable(fingerprint)
             with staged_folder(self.folder / fingerprint, overwrite=True) as stage:
                 write_file(stage / WEIGHTS, candidate.weights)
                 write_file(stage / CARD, candidate.card.encode())
@@ -191,15 +200,6 @@ def check_in_use(entry: Entry) -> None:
             f"model {entry.fingerprint} was retired on {when} by {by} ({why}): its files decode, and no new ones "
             "are made; name another model"
         )
-
-
-def _refuse_namesakes(fingerprint: str) -> None:
-    for known in installed_fingerprints():
-        if known[:_DIGITS_IN_FILES] == fingerprint[:_DIGITS_IN_FILES]:
-            raise ModelError(
-                f"model {fingerprint} begins like {known}, and files name a model by {_DIGITS_IN_FILES} digits: "
-                "neither's files could be decoded any more; train it for another minute"
-            )
 
 
 def _json(entry: Entry) -> bytes:
