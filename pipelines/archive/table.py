@@ -1,0 +1,388 @@
+"""The archive's table: append, read and rewrite its rows, beside other writers.
+
+What a row holds is said in `schema`; what may be asked of an archive by people is in `commands`.
+"""
+
+import random
+import time
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.dataset as ds
+from deltalake import CommitProperties, DeltaTable, write_deltalake
+
+from inspect_compress.errors import ArchiveError
+from pipelines.archive.keys import Keys, plain_payload, sealed
+from pipelines.archive.place import WRITER, OvertakenError, open_table, refuse_full_disk, table_errors
+from pipelines.archive.schema import (
+    ADDED,
+    ASKED,
+    IDENTITY,
+    PARTITIONS,
+    SCHEMA,
+    ArchivedFrame,
+    FrameKey,
+    bytes_are_as_stored,
+    frame_of,
+    key_of,
+    row_of,
+)
+from pipelines.archive.sql import is_among, is_value
+
+TABLE_NAME = "inspect-compress archive"
+
+COMMIT_FRAMES = 64
+COMMIT_BYTES = 64 * 2**20
+"""Most frames and payload bytes of one commit: what is held in memory, and lost from it in a crash."""
+COMMIT_ATTEMPTS = 30
+"""How often a commit is tried again when other writers were first."""
+REWRITE_FRAMES = 2048
+REWRITE_BYTES = 128 * 2**20
+"""Most frames and payload bytes that one commit of a rewriting replaces."""
+READ_ROWS = 32
+"""Rows in one batch of a scan."""
+
+Change = Callable[[ArchivedFrame], ArchivedFrame | None]
+"""What becomes of a stored frame; None leaves it as it is."""
+OnDamaged = Callable[[FrameKey, ArchiveError], None]
+
+
+class Archive:
+    """A Delta Lake table of encoded frames, at a local folder or an object store's URI.
+
+    Opens the archive, or creates it where nothing is there and `create` is true. Several processes may
+    write to one archive at once. Raises ArchiveError where `uri` holds something else, or cannot be
+    reached. Object stores take their credentials from the environment.
+
+    With `keys`, payloads are encrypted before they are stored; those that are encrypted already are read with them.
+
+        archive = Archive("archive")
+        archive.append(records)
+        for record in archive.frames():
+            print(record.frame_id, len(record.payload))
+    """
+
+    def __init__(self, uri: str | Path, *, create: bool = True, keys: Keys | None = None) -> None:
+        self.uri = str(uri)
+        self.keys = keys
+        self._keys: set[FrameKey] = set()
+        self._answers: dict[FrameKey, FrameKey] = {}
+        self._indexed: set[str] = set()
+        self._table = self._opened(create=create)
+        if missing := _lacking(self._table) - ADDED:
+            raise ArchiveError(
+                f"{self.uri}: is a Delta table but not an archive of frames: it has no column "
+                f"{', '.join(sorted(missing))}; name another folder"
+            )
+
+    def append(self, records: Iterable[ArchivedFrame]) -> int:
+        """Store records and return how many were new. Those that are stored already are left as they are.
+
+        Records are committed in batches, each wholly or not at all. When this returns, all are committed.
+        Raises ArchiveError where a batch cannot be committed; earlier batches stay.
+        """
+        return sum(len(self.commit(batch)) for batch in commit_batches(records))
+
+    def commit(self, records: Sequence[ArchivedFrame]) -> list[FrameKey]:
+        """Store records in one atomic commit; return the keys that were new. See `append`."""
+        offered = {record.key: record for record in reversed(records)}
+        for attempt in range(COMMIT_ATTEMPTS):
+            stored = self.ids()
+            fresh = [record for key, record in reversed(offered.items()) if key not in stored]
+            if not fresh:
+                return []
+            try:
+                with table_errors(self.uri):
+                    self._write(fresh)
+            except OvertakenError:
+                _let_others_pass(attempt)
+                continue
+            return [record.key for record in fresh]
+        raise ArchiveError(
+            f"{self.uri}: other writers were first {COMMIT_ATTEMPTS} times in a row; "
+            "nothing of this batch was stored; run again"
+        )
+
+    def ids(self) -> set[FrameKey]:
+        """The identities of all rows, as of the latest commit. Do not change the set."""
+        with table_errors(self.uri):
+            self._table.update_incremental()
+            files = set(self._table.file_uris())
+            if not self._indexed <= files:  # compacted or deleted since: start afresh
+                self._keys, self._answers, self._indexed = set(), {}, set()
+            if files != self._indexed:
+                self._index(_dataset(self._table))
+                self._indexed = files
+        return self._keys
+
+    def answers(self) -> dict[FrameKey, FrameKey]:
+        """What was asked for, and the row it was stored as, where the guard fell back. Do not change the dict."""
+        self.ids()
+        return self._answers
+
+    def __len__(self) -> int:
+        """The number of rows, as of the latest commit."""
+        with table_errors(self.uri):
+            self._table.update_incremental()
+            return int(self._table.count())
+
+    def total_bytes(self) -> int:
+        """The bytes of all payloads together."""
+        return sum(sum(batch.column(0).to_pylist()) for batch in self.scan(columns=["bytes"]))
+
+    def get(self, frame_id: str) -> list[ArchivedFrame]:
+        """All encodings of one frame. Raises ArchiveError where there is none, or one is damaged."""
+        found = list(self.frames(where=pc.field("frame_id") == frame_id))
+        if not found:
+            raise ArchiveError(f"{self.uri}: holds no frame {frame_id!r}")
+        return found
+
+    def frames(
+        self, *, where: ds.Expression | None = None, on_damaged: OnDamaged | None = None
+    ) -> Iterator[ArchivedFrame]:
+        """The rows that `where` (an Arrow expression) selects, in the table's order, payloads checked and plain.
+
+        Raises ArchiveError, naming the frame, for a payload that is not what was stored, or that there is no key
+        for; with `on_damaged`, that is called instead and the row left out.
+        """
+        for batch in self.scan(where=where):
+            for _, record in self._plain(batch.to_pylist(), on_damaged):
+                yield record
+
+    def scan(
+        self, *, columns: Sequence[str] | None = None, where: ds.Expression | None = None
+    ) -> Iterator[pa.RecordBatch]:
+        """Batches of the latest commit's rows, a few dozen at a time, in memory that does not grow.
+
+        `columns` are those of `SCHEMA`, all by default; `where` is an Arrow expression. Payloads are as they are
+        stored, encrypted ones too. Raises ArchiveError where a file of the table is missing or damaged, and names it.
+        """
+        with table_errors(self.uri):
+            self._table.update_incremental()
+            dataset = _dataset(self._table)
+        yield from self._batches(dataset, list(columns or SCHEMA.names), where)
+
+    def rewrite(
+        self,
+        change: Change,
+        *,
+        where: ds.Expression | None = None,
+        dry_run: bool = False,
+        on_damaged: OnDamaged | None = None,
+    ) -> int:
+        """Replace each row that `where` selects by what `change` returns; return how many were replaced.
+
+        A row keeps its identity, its time and its line, and when it was stored; its payload is sealed with the
+        archive's present keys. Rows are replaced some hundred at a time, in one atomic commit of one partition:
+        whoever reads sees each row once, as it was or as it is. Other writers may be at work; what they changed or
+        removed meanwhile is not put back. Raises ArchiveError as `frames` does; earlier commits stay.
+        """
+        table = self._opened(create=False)
+        with table_errors(self.uri):
+            rows = (row for batch in self._batches(_dataset(table), SCHEMA.names, where) for row in batch.to_pylist())
+        replaced = 0
+        for batch in _partition_batches(rows):
+            changed = self._changed(batch, change, on_damaged)
+            for attempt in range(COMMIT_ATTEMPTS):
+                if dry_run or not changed:
+                    break
+                try:
+                    with table_errors(self.uri):
+                        self._replace(table, changed)
+                    break
+                except OvertakenError:
+                    _let_others_pass(attempt)
+                    changed = self._changed(self._again(table, changed, where), change, on_damaged)
+            else:
+                raise ArchiveError(
+                    f"{self.uri}: other writers were first {COMMIT_ATTEMPTS} times in a row; "
+                    f"{replaced} frames were rewritten; run again for the others"
+                )
+            replaced += len(changed)
+        return replaced
+
+    def _changed(
+        self, rows: Sequence[dict[str, Any]], change: Change, on_damaged: OnDamaged | None
+    ) -> list[dict[str, Any]]:
+        """The rows that are to take the place of `rows`, where `change` says so."""
+        changed = []
+        for row, record in self._plain(rows, on_damaged):
+            wanted = change(record)
+            if wanted is None:
+                continue
+            if (wanted.key, wanted.captured_at, wanted.line) != (record.key, record.captured_at, record.line):
+                raise ValueError("a rewritten row keeps its identity, its time and its line")
+            changed.append(row_of(sealed(wanted, self.keys), row["stored_at"]))
+        return changed
+
+    def _again(
+        self, table: DeltaTable, rows: Sequence[dict[str, Any]], where: ds.Expression | None
+    ) -> list[dict[str, Any]]:
+        """What has become of `rows` since they were read; those that are gone or no longer selected are left out."""
+        keys = {key_of(row) for row in rows}
+        chosen = pc.field("frame_id").isin([key.frame_id for key in keys]) & _in_partition(rows[0])
+        with table_errors(self.uri):
+            table.update_incremental()
+            dataset = _dataset(table)
+        batches = self._batches(dataset, SCHEMA.names, chosen if where is None else chosen & where)
+        return [row for batch in batches for row in batch.to_pylist() if key_of(row) in keys]
+
+    def _plain(
+        self, rows: Iterable[dict[str, Any]], on_damaged: OnDamaged | None
+    ) -> Iterator[tuple[dict[str, Any], ArchivedFrame]]:
+        """Each row with its record, the payload checked and unsealed."""
+        for row in rows:
+            try:
+                self._require_sound(row)
+                record = replace(frame_of(row), payload=plain_payload(row, self.keys))
+            except ArchiveError as error:
+                if on_damaged is None:
+                    raise
+                on_damaged(key_of(row), error)
+                continue
+            yield row, record
+
+    def _require_sound(self, row: dict[str, Any]) -> None:
+        if not bytes_are_as_stored(row):
+            raise ArchiveError(
+                f"{self.uri}: the bytes of frame {row['frame_id']} ({row['codec']}, quality {row['quality']}) were "
+                "changed since they were stored; restore the archive's files from a copy"
+            )
+
+    def _write(self, records: Sequence[ArchivedFrame]) -> None:
+        """Commit records on top of the version that was read; fails if another writer was first."""
+        refuse_full_disk(self.uri, sum(len(record.payload) for record in records))
+        stored_at = datetime.now(UTC)
+        rows = [row_of(sealed(record, self.keys), stored_at) for record in records]
+        write_deltalake(
+            self._table,
+            pa.Table.from_pylist(rows, schema=SCHEMA),
+            mode="append",
+            schema_mode="merge" if _lacking(self._table) else None,
+            writer_properties=WRITER,
+            commit_properties=CommitProperties(max_commit_retries=0),
+        )
+        self._keys.update(record.key for record in records)
+        self._answers.update({record.asked: record.key for record in records if record.asked_codec})
+        self._indexed = set(self._table.file_uris())
+
+    def _replace(self, table: DeltaTable, rows: Sequence[dict[str, Any]]) -> None:
+        """Put rows of one partition in the place of those with their identities; fails if those were changed."""
+        refuse_full_disk(self.uri, sum(row["bytes"] for row in rows))
+        _add_columns(table)
+        write_deltalake(
+            table,
+            pa.Table.from_pylist(list(rows), schema=SCHEMA),
+            mode="overwrite",
+            predicate=_predicate(rows),
+            writer_properties=WRITER,
+        )
+
+    def _index(self, dataset: ds.Dataset) -> None:
+        for batch in self._batches(dataset, [*IDENTITY, *ASKED], None):
+            rows = batch.to_pydict()
+            keys = list(map(FrameKey, *(rows[name] for name in IDENTITY)))
+            self._keys.update(keys)
+            for key, *asked in zip(keys, *(rows[name] for name in ASKED), strict=True):
+                if asked[0]:
+                    self._answers[FrameKey(key.frame_id, *asked)] = key
+
+    def _opened(self, *, create: bool) -> DeltaTable:
+        with table_errors(self.uri):
+            return open_table(self.uri, schema=SCHEMA, partitions=PARTITIONS, name=TABLE_NAME, create=create)
+
+    def _batches(
+        self, dataset: ds.Dataset, columns: list[str], where: ds.Expression | None
+    ) -> Iterator[pa.RecordBatch]:
+        """Batches of `dataset`, file by file, so that a damaged file can be named."""
+        for file in dataset.get_fragments(filter=where):
+            with table_errors(self.uri, file.path):
+                yield from _file_batches(file, dataset.schema, columns, where)
+
+
+def commit_batches(records: Iterable[ArchivedFrame]) -> Iterator[list[ArchivedFrame]]:
+    """Records in lists small enough for one commit each, in their order."""
+    batch: list[ArchivedFrame] = []
+    held = 0
+    for record in records:
+        batch.append(record)
+        held += len(record.payload)
+        if len(batch) == COMMIT_FRAMES or held >= COMMIT_BYTES:
+            yield batch
+            batch, held = [], 0
+    if batch:
+        yield batch
+
+
+def _partition_batches(rows: Iterable[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
+    """Rows in lists that one commit can replace: of one partition each, and no more than fit in memory."""
+    batch: list[dict[str, Any]] = []
+    held = 0
+    for row in rows:
+        full = len(batch) >= REWRITE_FRAMES or held >= REWRITE_BYTES
+        if batch and (full or any(row[name] != batch[0][name] for name in PARTITIONS)):
+            yield batch
+            batch, held = [], 0
+        batch.append(row)
+        held += row["bytes"]
+    if batch:
+        yield batch
+
+
+def _file_batches(
+    file: ds.ParquetFileFragment, schema: pa.Schema, columns: list[str], where: ds.Expression | None
+) -> Iterator[pa.RecordBatch]:
+    size = READ_ROWS if "payload" in columns else READ_ROWS * 1024
+    if where is None or not any(map(_is_view, file.physical_schema.types)):
+        yield from file.to_batches(schema=schema, columns=columns, filter=where, batch_size=size, batch_readahead=1)
+        return
+    # written by `DeltaTable.delete`: pyarrow cannot compare the statistics of its columns with the values asked for
+    for batch in file.to_batches(schema=schema, batch_size=READ_ROWS, batch_readahead=1):
+        yield from pa.Table.from_batches([batch]).filter(where).select(columns).to_batches()
+
+
+def _is_view(kind: pa.DataType) -> bool:
+    return pa.types.is_string_view(kind) or pa.types.is_binary_view(kind)
+
+
+def _dataset(table: DeltaTable) -> ds.Dataset:
+    """The table's files; columns that it lacks are null."""
+    dataset = table.to_pyarrow_dataset()
+    added = [SCHEMA.field(name) for name in SCHEMA.names if name not in dataset.schema.names]
+    return dataset.replace_schema(pa.schema([*dataset.schema, *added])) if added else dataset
+
+
+def _lacking(table: DeltaTable) -> set[str]:
+    return set(SCHEMA.names) - {column.name for column in table.schema().fields}
+
+
+def _add_columns(table: DeltaTable) -> None:
+    """Give an older table the columns that it lacks, in a commit that stores nothing."""
+    if _lacking(table):
+        write_deltalake(table, SCHEMA.empty_table(), mode="append", schema_mode="merge", writer_properties=WRITER)
+
+
+def _in_partition(row: dict[str, Any]) -> ds.Expression:
+    line = pc.field("line")
+    return (pc.field("date") == row["date"]) & (line.is_null() if row["line"] is None else line == row["line"])
+
+
+def _predicate(rows: Collection[dict[str, Any]]) -> str:
+    """SQL that is true for the rows of one partition with these identities, and for no others."""
+    frames: dict[tuple[Any, ...], list[str]] = {}
+    for row in rows:
+        frames.setdefault((row["codec"], row["model"], row["quality"]), []).append(row["frame_id"])
+    kinds = [
+        " AND ".join([*map(is_value, IDENTITY[1:], kind), is_among("frame_id", ids)]) for kind, ids in frames.items()
+    ]
+    first = next(iter(rows))
+    return " AND ".join([*(is_value(name, first[name]) for name in PARTITIONS), f"({' OR '.join(kinds)})"])
+
+
+def _let_others_pass(attempt: int) -> None:
+    time.sleep(random.uniform(0, 0.05 * min(attempt + 1, 10)))
