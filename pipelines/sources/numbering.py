@@ -46,3 +46,38 @@ class Numbering:
 
     def _steps(self, seconds: float, *, unknown: int) -> int:
         return max(1, round(seconds * self._rate)) if self._rate else unknown
+
+
+class BlockNumbers:
+    """Numbers from 1 for frames that a camera numbers itself, by 16 or 64 bits, from 0 or 1, again and again."""
+
+    def __init__(self) -> None:
+        self._number = 0
+        self._block: int | None = None
+        self._again = False
+
+    def connected(self) -> None:
+        """A connection begins, and the camera's count with it. Between two, one frame counts as lost."""
+        self._again = self._number > 0
+        self._block = None
+
+    def next(self, block: int) -> int:
+        """The number of the frame that the camera calls `block`."""
+        first = 2 if self._again else 1
+        self._number += first if self._block is None else _steps(self._block, block)
+        self._block = block
+        return self._number
+
+
+_LAST_OF_16_BITS = 65535
+_MAX_AROUND = 4096
+"""Frames that may be lost where the count wraps. A larger step back is a count that began anew."""
+
+
+def _steps(before: int, now: int) -> int:
+    """From one count of a camera to the next."""
+    if now > before:
+        return now - before
+    # GigE Vision 1 counts to 65535 and goes on with 1: 0 is no frame there.
+    around = now + _LAST_OF_16_BITS - before
+    return around if 0 < around <= _MAX_AROUND and before <= _LAST_OF_16_BITS else 1
