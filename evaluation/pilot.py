@@ -8,7 +8,7 @@ import json
 import platform
 import shutil
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -40,6 +40,7 @@ from inspect_compress.files import resumable_folder, write_file
 from pipelines.archive import Archive
 from pipelines.datasets import Dataset, read_dataset, split_dataset
 from pipelines.detectors import load_detector, short_name
+from pipelines.engines import Engine, LocalEngine
 
 PACKAGES = (
     "inspect-compress",
@@ -57,7 +58,10 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True)
 class PilotRequest:
-    """What a pilot is asked for. `roi`: the plant's prices; None: the packaged example's. `command`: as typed."""
+    """What a pilot is asked for. `roi`: the plant's prices; None: the packaged example's. `command`: as typed.
+
+    `engine`: where frames are encoded; it does not change what comes out.
+    """
 
     dataset: Path
     out: Path
@@ -66,6 +70,7 @@ class PilotRequest:
     languages: Sequence[str]
     command: str
     overwrite: bool
+    engine: Engine = field(default_factory=LocalEngine)
 
 
 def run_pilot(request: PilotRequest, *, step: Step, say: Say) -> MadeReport:
@@ -81,7 +86,7 @@ def run_pilot(request: PilotRequest, *, step: Step, say: Say) -> MadeReport:
     with resumable_folder(request.out, _key(dataset, manifest, config), overwrite=request.overwrite) as work:
         if (work / PARTS).is_dir():
             say(f"going on from what an earlier run left in {work}")
-        measured = sweep(dataset, config, work, step=step)
+        measured = sweep(dataset, config, work, step=step, engine=request.engine)
         _write_tables(work, measured)
         _write_crops(work, measured)
         if config.shifts:

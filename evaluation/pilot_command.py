@@ -9,6 +9,7 @@ import typer
 
 from evaluation.languages import Language
 from evaluation.report_command import tell
+from pipelines.engines import EngineName, load_engine
 
 if TYPE_CHECKING:
     from evaluation.pilot_config import PilotConfig
@@ -65,6 +66,10 @@ def pilot(
     lang: Annotated[Language, typer.Option(help="The report's language; both: report.html and report.ja.html.")] = (
         Language.en
     ),
+    engine: Annotated[
+        EngineName,
+        typer.Option(help="Where frames are encoded: a process per core, or Ray (docs/scale.md). The figures agree."),
+    ] = EngineName.local,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace DIR if it exists.")] = False,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print the summary as one JSON object, and nothing else.")
@@ -95,7 +100,7 @@ def pilot(
     from evaluation.pilot import PilotRequest, run_pilot  # slow to import, so only once the settings are right
 
     command = shlex.join(["inspect-compress", *sys.argv[1:]])
-    request = PilotRequest(dataset, out, settings, roi, lang.languages, command, overwrite)
+    request = PilotRequest(dataset, out, settings, roi, lang.languages, command, overwrite, load_engine(engine))
     with progress() as bar:
         tasks = {
             phase: bar.add_task(label, total=None, start=False, visible=False) for phase, label in PHASES.items()

@@ -1,7 +1,6 @@
 """Frames through a codec and an archive: encoded once, stored, read back, decoded once. Measures nothing."""
 
 import hashlib
-import math
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -11,12 +10,12 @@ from typing import NamedTuple
 import pyarrow.compute as pc
 
 from evaluation.pilot_config import PilotConfig, load_codecs
+from evaluation.sweep.encoding import Encodings, Task
 from evaluation.sweep.frames import Frame
-from inspect_compress.codecs import Codec, ScalableCodec
-from inspect_compress.demand import Demand
-from inspect_compress.fidelity import psnr
+from inspect_compress.codecs import Codec
 from inspect_compress.images import Image
 from pipelines.archive import Archive, ArchivedFrame, FrameKey
+from pipelines.datasets import Item
 
 CACHE_BYTES = 512 * 2**20
 """Most pixels' bytes of decoded frames that are kept for when the same file is decoded again."""
@@ -30,6 +29,10 @@ class Setting(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.codec.codec_id} at quality {self.quality}"
+
+
+Asked = tuple[str, Item, Setting]
+"""A frame's id, the frame, and how it is wanted."""
 
 
 class Coded(NamedTuple):
@@ -84,50 +87,46 @@ class Coder:
     With `trust_encoder` a file that was just encoded is not decoded where its encoder says what it decodes to.
     """
 
-    def __init__(self, archive: Archive, decoded: DecodedFrames, pool: Executor, *, trust_encoder: bool) -> None:
-        self._archive, self._decoded, self._pool = archive, decoded, pool
+    def __init__(
+        self,
+        archive: Archive,
+        decoded: DecodedFrames,
+        pool: Executor,
+        encodings: Encodings,
+        *,
+        trust_encoder: bool,
+    ) -> None:
+        self._archive, self._decoded, self._pool, self._encodings = archive, decoded, pool, encodings
         self._trust_encoder = trust_encoder
+        self._planned = set(archive.ids())
+
+    def plan(self, asked: Iterable[Asked]) -> Iterator[Task]:
+        """What has to be encoded for `asked`, in its order: neither stored nor planned already."""
+        for frame_id, item, setting in asked:
+            key = _key(frame_id, setting)
+            if key not in self._planned:
+                self._planned.add(key)
+                yield Task(item, setting.codec.codec_id, setting.quality, self._trust_encoder)
 
     def code(self, frames: Sequence[Frame], setting: Setting, stepped: Callable[[], None]) -> list[Coded]:
         """Store what is not stored yet, and give back all, in the order of `frames`; `stepped` is called for each.
 
-        Raises ArchiveError, and what the codec raises.
+        What is not stored is taken from the encodings. Raises ArchiveError and EngineError.
         """
         stored = self._archive.ids()
-        missing = [frame for frame in frames if _key(frame, setting) not in stored]
-        for _ in range(len(frames) - len(missing)):
+        missing = sum(_key(frame.frame_id, setting) not in stored for frame in frames)
+        for _ in range(len(frames) - missing):
             stepped()
-        records = self._pool.map(lambda frame: self._encode(frame, setting), missing)
-        self._archive.append(_counted(records, stepped))
+        self._archive.append(self._encoded(missing, setting, stepped))
         read = self._read_back(frames, setting)
         images = self._pool.map(lambda record: self._decoded.decode(setting.codec, record.payload), read)
         return [Coded(*pair) for pair in zip(read, images, strict=True)]
 
-    def _encode(self, frame: Frame, setting: Setting) -> ArchivedFrame:
-        payload = self._payload(frame.image, setting)
-        fidelity = psnr(frame.image, self._decoded.decode(setting.codec, payload))
-        return ArchivedFrame(
-            frame_id=frame.frame_id,
-            captured_at=frame.captured_at,
-            codec=setting.codec.codec_id,
-            model=setting.codec.model,
-            quality=setting.quality,
-            width=frame.image.shape[1],
-            height=frame.image.shape[0],
-            channels=1 if frame.image.ndim == 2 else 3,
-            payload=payload,
-            pixels_sha256=hashlib.sha256(frame.image.tobytes()).hexdigest(),
-            psnr=fidelity if math.isfinite(fidelity) else None,
-        )
-
-    def _payload(self, image: Image, setting: Setting) -> bytes:
-        codec = setting.codec
-        if not (self._trust_encoder and isinstance(codec, ScalableCodec)):
-            return codec.encode(image, quality=setting.quality)
-        draft = codec.draft(image, Demand(quality=setting.quality))
-        payload = draft.data
-        self._decoded.keep(codec, payload, draft.reconstruction)
-        return payload
+    def _encoded(self, count: int, setting: Setting, stepped: Callable[[], None]) -> Iterator[ArchivedFrame]:
+        for record, image in self._encodings.take(count):
+            self._decoded.keep(setting.codec, record.payload, image)
+            yield record
+            stepped()
 
     def _read_back(self, frames: Sequence[Frame], setting: Setting) -> list[ArchivedFrame]:
         ids = [frame.frame_id for frame in frames]
@@ -141,14 +140,8 @@ class Coder:
         return [found[frame_id] for frame_id in ids]
 
 
-def _counted(records: Iterable[ArchivedFrame], stepped: Callable[[], None]) -> Iterator[ArchivedFrame]:
-    for record in records:
-        yield record
-        stepped()
-
-
-def _key(frame: Frame, setting: Setting) -> FrameKey:
-    return FrameKey(frame.frame_id, setting.codec.codec_id, setting.codec.model, setting.quality)
+def _key(frame_id: str, setting: Setting) -> FrameKey:
+    return FrameKey(frame_id, setting.codec.codec_id, setting.codec.model, setting.quality)
 
 
 def _content(codec: Codec, payload: bytes) -> tuple[str, bytes]:

@@ -30,7 +30,7 @@ class Frame(NamedTuple):
 
 def frame_ids(dataset: Dataset, items: Iterable[Item]) -> list[str]:
     """A name for each frame: its path below the dataset's folder, or its whole path if it lies elsewhere."""
-    return [_frame_id(dataset.root, item) for item in items]
+    return [frame_id(dataset.root, item) for item in items]
 
 
 def chunked(items: Sequence[Item]) -> list[Sequence[Item]]:
@@ -40,14 +40,15 @@ def chunked(items: Sequence[Item]) -> list[Sequence[Item]]:
 
 def read_frames(root: Path, items: Sequence[Item], pool: Executor) -> list[Frame]:
     """Read frames and their masks. Raises ImageError and DatasetError, naming the file."""
-    return list(pool.map(partial(_read_frame, root), items))
+    return list(pool.map(partial(read_frame, root), items))
 
 
-def _read_frame(root: Path, item: Item) -> Frame:
+def read_frame(root: Path, item: Item) -> Frame:
+    """Read a frame and its mask. Errors as `read_frames`."""
     status = item.image.stat()
     image = read_8_bit_image(item.image)
     return Frame(
-        frame_id=_frame_id(root, item),
+        frame_id=frame_id(root, item),
         item=item,
         image=image,
         mask=read_mask(item, image.shape),
@@ -56,6 +57,7 @@ def _read_frame(root: Path, item: Item) -> Frame:
     )
 
 
-def _frame_id(root: Path, item: Item) -> str:
+def frame_id(root: Path, item: Item) -> str:
+    """A frame's name: see `frame_ids`."""
     path = item.image
     return (path.relative_to(root) if path.is_relative_to(root) else path).as_posix()

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,13 +13,15 @@ from evaluation.kpis import ORIGINAL
 from evaluation.pilot_config import PilotConfig
 from evaluation.scored import Scored
 from evaluation.sweep.coding import Coder, DecodedFrames, Setting, settings_of
-from evaluation.sweep.frames import chunked, read_frames
+from evaluation.sweep.encoding import Encodings, Task
+from evaluation.sweep.frames import chunked, frame_id, read_frames
 from evaluation.sweep.parts import Parts
 from evaluation.sweep.rows import original_row, result_row, scored_table, threshold_rows
 from evaluation.sweep.school import School
 from evaluation.sweep.training import TrainedDetector, see
 from pipelines.archive import Archive
 from pipelines.datasets import Dataset, Item
+from pipelines.engines import Engine, LocalEngine
 
 ARCHIVE, PARTS = "archive", "parts"
 """Below the folder of work: the encoded test frames, which are evidence; and what only a resumed run needs."""
@@ -54,17 +56,19 @@ class Sweep:
     left_out: Mapping[str, str]
 
 
-def sweep(dataset: Dataset, config: PilotConfig, work: Path, *, step: Step) -> Sweep:
+def sweep(dataset: Dataset, config: PilotConfig, work: Path, *, step: Step, engine: Engine | None = None) -> Sweep:
     """Run the chain on a dataset with splits (`split_dataset`); the encoded frames go to `work / ARCHIVE`.
+
+    Frames are encoded on `engine`, by default a process per core; the tables are the same on any.
 
     What an earlier run of the same dataset and settings left in `work` is used. `work / PARTS` may be removed
     once the tables that are returned are safe. Raises ConfigError for an unknown codec or detector, ImageError
     for an image that cannot be read, DetectorError for a detector that fails, DatasetError where no detector
-    can be trained.
+    can be trained, EngineError for a codec that fails.
     """
     settings = settings_of(config)
-    with _workers() as pool:
-        return _Run(dataset, settings, School(dataset, config, pool), work, step, pool).run()
+    with _workers() as pool, closing(Encodings(dataset.root, config, engine or LocalEngine())) as encodings:
+        return _Run(dataset, settings, School(dataset, config, pool), work, step, pool, encodings).run()
 
 
 def train_detectors(
@@ -81,14 +85,23 @@ class _Run:
     """One sweep: parts that are missing are measured, and then all of them are put together."""
 
     def __init__(
-        self, dataset: Dataset, settings: Sequence[Setting], school: School, work: Path, step: Step, pool: Executor
+        self,
+        dataset: Dataset,
+        settings: Sequence[Setting],
+        school: School,
+        work: Path,
+        step: Step,
+        pool: Executor,
+        encodings: Encodings,
     ) -> None:
         self._root, self._settings, self._school, self._pool = dataset.root, settings, school, pool
         self._chunks = chunked([item for item in dataset.items if item.split == "test"])
         self._parts = Parts(work / PARTS)
         decoded = DecodedFrames()
-        self._coder = Coder(Archive(work / ARCHIVE), decoded, pool, trust_encoder=False)
-        self._lessons = Coder(Archive(work / PARTS / "lessons"), decoded, pool, trust_encoder=True)
+        self._encodings = encodings
+        self._coder = Coder(Archive(work / ARCHIVE), decoded, pool, encodings, trust_encoder=False)
+        lessons = Archive(work / PARTS / "lessons")
+        self._lessons = Coder(lessons, decoded, pool, encodings, trust_encoder=True)
         self._phases = {name: _Phase(step, name, *counts) for name, counts in self._counts().items()}
 
     def run(self) -> Sweep:
@@ -106,6 +119,7 @@ class _Run:
         )
 
     def _measure_missing(self) -> None:
+        self._encodings.begin(self._tasks())
         frozen = self._school.frozen(self._phases["train"])
         aware = self._school.aware(self._settings, self._lessons, self._phases["retrain"])
         self._parts.write(_thresholds(None), threshold_rows([*frozen, *aware], ORIGINAL, None))
@@ -113,7 +127,7 @@ class _Run:
             if name not in self._parts:
                 self._measure_originals(name, chunk, [*frozen, *aware])
         for place, setting in enumerate(self._settings):
-            missing = {name: chunk for name, chunk in self._results(place).items() if name not in self._parts}
+            missing = self._missing(place)
             if missing:
                 adapted = self._school.adapted(setting, self._lessons, self._phases["retrain"])
                 rows = threshold_rows(adapted, setting.codec.codec_id, setting.quality)
@@ -133,6 +147,21 @@ class _Run:
         views = see([one.image for one in coded], self._school.describers, self._pool)
         rows = list(self._pool.map(result_row, frames, coded))
         self._parts.write(name, scored_table(rows, views, judges, self._pool))
+
+    def _tasks(self) -> list[Task]:
+        """All that is to be encoded, in the order in which `_measure_missing` asks for it."""
+        tasks = list(self._lessons.plan(self._school.aware_lessons(self._settings)))
+        for place, setting in enumerate(self._settings):
+            missing = self._missing(place)
+            if missing:
+                tasks += self._lessons.plan(self._school.adapted_lessons(setting))
+            for chunk in missing.values():
+                tasks += self._coder.plan((frame_id(self._root, item), item, setting) for item in chunk)
+        return tasks
+
+    def _missing(self, place: int) -> dict[str, Sequence[Item]]:
+        """The parts of one setting that no earlier run measured."""
+        return {name: chunk for name, chunk in self._results(place).items() if name not in self._parts}
 
     def _originals(self) -> dict[str, Sequence[Item]]:
         """The parts of the table of originals, and the frames that each is about."""

@@ -1,13 +1,14 @@
 """The detectors of each scenario, trained and calibrated. What they are then asked is the business of others."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor
 
 import numpy as np
 
 from evaluation.pilot_config import PilotConfig
-from evaluation.sweep.coding import Coder, Setting
-from evaluation.sweep.frames import chunked, read_frames
+from evaluation.scored import Scored
+from evaluation.sweep.coding import Asked, Coder, Setting
+from evaluation.sweep.frames import chunked, frame_id, read_frames
 from evaluation.sweep.lessons import train_items, versions
 from evaluation.sweep.training import (
     MIN_TRAIN_DEFECTIVE,
@@ -62,14 +63,36 @@ class School:
 
     def aware(self, settings: Sequence[Setting], coder: Coder, stepped: Stepped) -> list[TrainedDetector]:
         """Those trained on a mix of the originals and of what all `settings` make of the frames."""
+        return self._teach("aware", self._mix(settings), coder, stepped)
+
+    def aware_lessons(self, settings: Sequence[Setting]) -> Iterator[Asked]:
+        """What `aware` asks its coder for, in that order."""
+        return self._asked("aware", self._mix(settings))
+
+    def adapted_lessons(self, setting: Setting) -> Iterator[Asked]:
+        """What `adapted` asks its coder for, in that order."""
+        return self._asked("adapted", [setting] * self.frames)
+
+    def _mix(self, settings: Sequence[Setting]) -> list[Setting | None]:
         seed = self._config.seed
-        mix = versions(self._train, settings, seed) + versions(self._calibration, settings, seed)
-        return self._teach("aware", mix, coder, stepped)
+        return versions(self._train, settings, seed) + versions(self._calibration, settings, seed)
+
+    def _asked(self, scenario: str, mix: Sequence[Setting | None]) -> Iterator[Asked]:
+        if not self._pupils(scenario):
+            return
+        first = len(self._train)
+        for items, its_mix in ((self._train, mix[:first]), (self._calibration, mix[first:])):
+            for version, chunk in _by_version(items, its_mix):
+                if version:
+                    yield from ((frame_id(self._root, item), item, version) for item in chunk)
+
+    def _pupils(self, scenario: str) -> list[Scored]:
+        return [one for one in self.scored if one.scenario == scenario]
 
     def _teach(
         self, scenario: str, mix: Sequence[Setting | None], coder: Coder | None, stepped: Stepped
     ) -> list[TrainedDetector]:
-        pupils = [one for one in self.scored if one.scenario == scenario]
+        pupils = self._pupils(scenario)
         if not pupils:
             return []
         first = len(self._train)
@@ -83,15 +106,23 @@ class School:
     ) -> Lesson:
         """The frames in their versions, version by version."""
         views, labels = [], []
-        for version in dict.fromkeys(mix):
-            for chunk in chunked([item for item, its in zip(items, mix, strict=True) if its == version]):
-                frames = read_frames(self._root, chunk, self._pool)
-                images = [frame.image for frame in frames]
-                if version and coder:
-                    images = [coded.image for coded in coder.code(frames, version, stepped)]
-                else:
-                    for _ in frames:
-                        stepped()
-                views.append(see(images, self.describers, self._pool))
-                labels += [item.is_defective for item in chunk]
+        for version, chunk in _by_version(items, mix):
+            frames = read_frames(self._root, chunk, self._pool)
+            images = [frame.image for frame in frames]
+            if version and coder:
+                images = [coded.image for coded in coder.code(frames, version, stepped)]
+            else:
+                for _ in frames:
+                    stepped()
+            views.append(see(images, self.describers, self._pool))
+            labels += [item.is_defective for item in chunk]
         return Lesson(joined(views), np.array(labels, bool))
+
+
+def _by_version(
+    items: Sequence[Item], mix: Sequence[Setting | None]
+) -> Iterator[tuple[Setting | None, Sequence[Item]]]:
+    """Frames of the same version, a chunk at a time."""
+    for version in dict.fromkeys(mix):
+        for chunk in chunked([item for item, its in zip(items, mix, strict=True) if its == version]):
+            yield version, chunk

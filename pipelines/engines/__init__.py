@@ -9,5 +9,6 @@ it gives back each item's answer. Whatever the engine, the answers are the same,
 """
 
 from pipelines.engines.engine import Engine, EngineName, Job, load_engine
+from pipelines.engines.local_engine import LocalEngine
 
-__all__ = ["Engine", "EngineName", "Job", "load_engine"]
+__all__ = ["Engine", "EngineName", "Job", "LocalEngine", "load_engine"]

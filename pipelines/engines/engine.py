@@ -1,6 +1,6 @@
 """What an engine is, and how one is chosen by name. The engines themselves are in modules of their own."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from enum import StrEnum
 from typing import Protocol, TypeVar
 
@@ -25,7 +25,7 @@ class Job(Protocol[ItemC, AnswerC]):
 class Engine(Protocol):
     """Runs a job over items, several at a time."""
 
-    def map(self, job: Job[ItemT, AnswerT], items: Sequence[ItemT]) -> Iterator[AnswerT]:
+    def map(self, job: Job[ItemT, AnswerT], items: Sequence[ItemT]) -> Generator[AnswerT, None, None]:
         """Each item's answer, in the items' order; work goes a few items ahead of the one that is asked for.
 
         Raises EngineError with the reason that a worker gave, or where the workers cannot be started. Work ends

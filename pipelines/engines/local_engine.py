@@ -4,12 +4,13 @@ import os
 import signal
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from itertools import islice
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
+from threading import Thread
 from typing import Any
 
 from inspect_compress.errors import EngineError
@@ -29,7 +30,7 @@ class LocalEngine:
         self._workers = workers or cores()
         self._alone = alone_seconds
 
-    def map(self, job: Job[ItemT, AnswerT], items: Sequence[ItemT]) -> Iterator[AnswerT]:
+    def map(self, job: Job[ItemT, AnswerT], items: Sequence[ItemT]) -> Generator[AnswerT, None, None]:
         """See `Engine.map`."""
         done, spent = 0, 0.0
         worker = Worker(job)
@@ -68,7 +69,16 @@ _worker: Worker | None = None
 def _set_up(job: Job[Any, Any]) -> None:
     global _worker
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that asked, which ends its workers
+    Thread(target=_end_with_parent, daemon=True).start()
     _worker = Worker(job)
+
+
+def _end_with_parent() -> None:
+    """End this process when the one that started it is gone, even if that was killed."""
+    parent = parent_process()
+    assert parent
+    parent.join()
+    os._exit(1)
 
 
 def _do(item: Any) -> Answer:

@@ -7,7 +7,7 @@ package, and the same paths to what the work reads. Otherwise Ray is started her
 import logging
 import os
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -37,7 +37,7 @@ class RayEngine:
                 "the engine ray needs the extra `ray`: pip install 'inspect-compress[ray]'; or use --engine local"
             ) from error
 
-    def map(self, job: Job[ItemT, AnswerT], items: Sequence[ItemT]) -> Iterator[AnswerT]:
+    def map(self, job: Job[ItemT, AnswerT], items: Sequence[ItemT]) -> Generator[AnswerT, None, None]:
         """See `Engine.map`."""
         if not items:
             return

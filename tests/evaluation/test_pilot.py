@@ -156,6 +156,20 @@ def test_a_killed_pilot_goes_on_where_it_was_and_ends_with_the_same_figures(
     assert figures["decision"]["sentence"] != first["decision"]["sentence"]
 
 
+def test_a_pilot_on_ray_has_the_same_figures(
+    pilot: Pilot, spots: Path, settings: Path, done: Path, tmp_path: Path
+) -> None:
+    pytest.importorskip("ray")
+
+    ran = pilot(spots, "--out", tmp_path / "out", "--config", settings, "--engine", "ray")
+
+    assert ran.returncode == 0, ran.stderr
+    assert "Traceback" not in ran.stderr
+    for table in ("originals.parquet", "results.parquet", "thresholds.parquet"):
+        pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "out" / table), pd.read_parquet(done / table))
+    assert stored_at(tmp_path / "out" / "archive").keys() == stored_at(done / "archive").keys()
+
+
 def test_an_interrupted_pilot_says_how_to_go_on(
     start_pilot: Start, spots: Path, settings: Path, tmp_path: Path
 ) -> None:

@@ -27,6 +27,7 @@ from inspect_compress.errors import ConfigError, DatasetError, DetectorError
 from pipelines.archive import Archive
 from pipelines.datasets import Dataset, Item, read_dataset, split_dataset
 from pipelines.detectors.threshold import calibrate_threshold
+from pipelines.engines import LocalEngine
 
 PLANT = Path(__file__).parent / "plant"
 SIZES = {"codecs": ("jpeg", "webp"), "qualities": (5, 60)}
@@ -330,6 +331,18 @@ def test_frames_of_the_same_content_are_decoded_once_while_there_is_room() -> No
             for frame, payload in zip(frames, payloads, strict=True):
                 np.testing.assert_array_equal(cache.decode(codec, payload), frame)
         assert codec.decodes == decodes
+
+
+# Engines
+
+
+def test_other_processes_give_the_same_figures(swept: Sweep, dataset: Dataset, tmp_path: Path) -> None:
+    engine = LocalEngine(2, alone_seconds=0)
+    again = sweep(dataset, SHARPNESS, tmp_path, step=lambda *_: None, engine=engine)
+
+    pd.testing.assert_frame_equal(again.originals, swept.originals)
+    pd.testing.assert_frame_equal(again.results, swept.results)
+    pd.testing.assert_frame_equal(again.thresholds, swept.thresholds)
 
 
 # Errors
