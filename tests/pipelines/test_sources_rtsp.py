@@ -1,6 +1,8 @@
 """RTSP streams, from a server that speaks the protocol over a socket: gaps counted, and connected to again."""
 
 import queue
+import shutil
+import subprocess
 import threading
 from collections.abc import Iterator
 from itertools import pairwise
@@ -87,6 +89,41 @@ def test_a_server_that_goes_and_comes_back_is_connected_to_again(camera: Camera)
     assert all(shows(frame, number) for number, frame in enumerate(after))
     assert [frame.sequence - after[0].sequence for frame in after] == [0, 1, 2, 3, 4]
     assert after[0].sequence > before[-1].sequence
+
+
+def gstreamer(port: int = 0) -> "subprocess.Popen[str]":
+    """GStreamer's server; skips the test where it is not installed."""
+    python = shutil.which("python3", path="/usr/bin")
+    script = Path(__file__).with_name("gstreamer_camera.py")
+    probe = "import gi; gi.require_version('GstRtspServer', '1.0'); from gi.repository import Gst; Gst.init(None); "
+    probe += "assert Gst.ElementFactory.find('jpegenc')"
+    if python is None or subprocess.run([python, "-c", probe], capture_output=True).returncode:
+        pytest.skip("needs GStreamer's RTSP server: gir1.2-gst-rtsp-server-1.0 gstreamer1.0-plugins-good python3-gi")
+    return subprocess.Popen([python, script, str(port)], stdout=subprocess.PIPE, text=True)
+
+
+def test_gstreamers_server_is_understood_and_may_be_killed() -> None:
+    server = gstreamer()
+    assert server.stdout
+    port = int(server.stdout.readline())
+    watched = Watched(f"rtsp://127.0.0.1:{port}/top", mono=False)
+
+    before = watched.take(60)
+    server.kill()
+    server.wait()
+    watched.stalls.get(timeout=60)
+    while not watched.frames.empty():
+        before.append(watched.frames.get())
+    back = gstreamer(port)
+    after = watched.take(5)
+    watched.end()
+    back.kill()
+    back.wait()
+
+    assert [frame.sequence for frame in before] == list(range(1, len(before) + 1))
+    assert {frame.pixels.shape for frame in before + after} == {(48, 64, 3)}
+    assert len({frame.frame_id for frame in before + after}) == len(before) + 5
+    assert missed(before[-1].sequence, after[0].sequence) > 0
 
 
 def test_secrets_of_the_url_are_neither_stored_nor_told(camera: Camera) -> None:
