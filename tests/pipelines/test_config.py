@@ -27,6 +27,11 @@ def test_the_example_is_valid_and_its_paths_are_beside_it() -> None:
     assert config.detect.train.resolve() == EXAMPLE.parents[1] / "sample_data"
 
 
+@pytest.mark.parametrize("name", ["follow", "video", "rtsp", "genicam", "policy"])
+def test_the_other_examples_are_valid(name: str) -> None:
+    assert read_config(EXAMPLE.with_name(f"{name}.toml")).source.line == "line-1"
+
+
 def test_what_is_left_out_has_defaults(tmp_path: Path) -> None:
     config = read_config(written(tmp_path, SOURCE + ARCHIVE))
 
