@@ -12,6 +12,7 @@ import numpy as np
 
 from inspect_compress.codecs import check_quality
 from inspect_compress.errors import DamagedFileError, ImageError
+from inspect_compress.headers import check_header
 from inspect_compress.images import Image, check_image
 
 JPEG_FULL_CHROMA_QUALITY = 90
@@ -209,6 +210,7 @@ def _checked(image: Image, quality: int, *, deep: bool = False) -> tuple[Image, 
 
 def _decoded(name: str, decode: Callable[..., Any], data: bytes, *, deep: bool = False, **options: Any) -> Image:
     """Call a library's decoder and hold it to the contract: an image, `deep` or not, or DamagedFileError."""
+    check_header(name, data)
     try:
         image = decode(data, **options)
     except TypeError:  # a wrong call, not a wrong file
