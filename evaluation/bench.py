@@ -22,7 +22,7 @@ from inspect_compress.bd import BdRate, bd_rate
 from inspect_compress.codecs import Codec, load_codec
 from inspect_compress.errors import ConfigError, InspectCompressError
 from inspect_compress.fidelity import ms_ssim, psnr
-from inspect_compress.images import Image, read_8_bit_image
+from inspect_compress.images import PICTURE_FORMATS, Image, read_8_bit_image
 
 DEFAULT_LADDER = (20, 30, 40, 50, 60, 70, 80, 90)
 LADDERS: Mapping[str, tuple[int, ...]] = {
@@ -247,7 +247,7 @@ def _largest(paths: Sequence[Path]) -> Path:
 
     def pixels(path: Path) -> int:
         try:
-            with PillowImage.open(path) as file:
+            with PillowImage.open(path, formats=PICTURE_FORMATS) as file:
                 return file.width * file.height
         except Exception:  # Pillow raises almost anything on damaged files
             return 0

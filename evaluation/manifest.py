@@ -13,7 +13,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 
 from inspect_compress.errors import DatasetError
-from inspect_compress.files import write_file
+from inspect_compress.files import read_text, write_file
 from pipelines.datasets import SPLITS, Dataset, Item
 
 MANIFEST = "manifest.csv"
@@ -83,7 +83,7 @@ def write_manifest(manifest: Manifest, path: Path, *, overwrite: bool = False) -
 def read_manifest(path: Path) -> Manifest:
     """Read what `write_manifest` wrote. Raises DatasetError, naming the line, for anything else."""
     try:
-        rows = csv.reader(io.StringIO(path.read_text(encoding="utf-8"), newline=""))
+        rows = csv.reader(io.StringIO(read_text(path), newline=""))
         if tuple(next(rows, ())) != _COLUMNS:
             raise DatasetError(f"{path}: is no manifest; its header must be {','.join(_COLUMNS)}")
         manifest = Manifest(tuple(_parse(f"{path}, line {rows.line_num}", row) for row in rows))

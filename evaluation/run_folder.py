@@ -21,7 +21,7 @@ from evaluation.pilot_config import PilotConfig, read_pilot_config
 from evaluation.roi_config import RoiSettings, read_roi_settings
 from evaluation.scored import Scored
 from inspect_compress.errors import EvidenceError
-from inspect_compress.files import KEY, write_file
+from inspect_compress.files import KEY, TEXT_BYTES, read_file, read_text, write_file
 from inspect_compress.settings import Settings
 
 MANIFEST, RUN, ARCHIVE = "manifest.csv", "run.json", "archive"
@@ -158,7 +158,9 @@ def read_run_folder(folder: Path) -> Measured:
     if not (folder / RUN).is_file():
         raise EvidenceError(f"{folder}: is not a pilot's folder (it holds no {RUN}); name the folder given to --out")
     try:
-        run = Run.model_validate_json((folder / RUN).read_bytes())
+        run = Run.model_validate_json(read_file(folder / RUN, limit=TEXT_BYTES))
+    except OSError as error:
+        raise EvidenceError(f"{folder / RUN}: cannot be read: {error.strerror or error}") from error
     except ValidationError as error:
         problem = error.errors(include_url=False)[0]
         where = ".".join(map(str, problem["loc"]))
@@ -208,12 +210,12 @@ def read_hashes(folder: Path) -> Hashes:
     """Read `hashes.json`. Raises EvidenceError where it is missing or no longer what was written."""
     path = folder / HASHES
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(read_text(path))
         hashes = Hashes(*(content[name] for name in ("measured", "assumptions", "derived", "made_with")))
         sound = content["fingerprint"] == hashes.fingerprint
     except FileNotFoundError as error:
         raise EvidenceError(f"{path}: is missing; restore it, or run the pilot again") from error
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise EvidenceError(f"{path}: cannot be read; restore it as it was written") from error
     if not sound:
         raise EvidenceError(f"{path}: the fingerprint is not that of the files listed; the file was changed")

@@ -46,6 +46,7 @@ from evaluation.sweep.frames import read_frames
 from evaluation.sweep.rows import result_row
 from inspect_compress.codecs import load_codec
 from inspect_compress.errors import EvidenceError, InspectCompressError
+from inspect_compress.files import read_text
 from inspect_compress.images import Image, image_from_bytes
 from pipelines.archive import Archive, ArchivedFrame
 from pipelines.datasets import Item
@@ -309,8 +310,8 @@ def _known(language: str | None) -> str:
 
 def _read_summary(path: Path) -> dict[str, Any]:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        content = json.loads(read_text(path))
+    except (OSError, ValueError, RecursionError):
         content = None
     return content if isinstance(content, dict) else {}
 

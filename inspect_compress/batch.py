@@ -18,7 +18,7 @@ from inspect_compress.errors import (
     InspectCompressError,
     VerificationError,
 )
-from inspect_compress.files import refuse_existing, write_file
+from inspect_compress.files import read_file, refuse_existing, write_file
 from inspect_compress.guard import BEST, Floor, Guarded, encode_guarded
 from inspect_compress.images import Image, list_images, read_image, write_png
 
@@ -185,7 +185,7 @@ def _decode(path: Path, levels: int | None) -> Image:
     if levels is not None and scalable is None:
         raise ConfigError(f"{path}: only .qarv files have levels")
     try:
-        data = path.read_bytes()
+        data = read_file(path)
         return scalable.decode(data, levels=levels) if scalable else codec.decode(data)
     except OSError as error:
         raise ImageError(f"{path}: cannot be read: {error.strerror or error}") from error

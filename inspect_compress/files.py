@@ -12,8 +12,28 @@ from filelock import FileLock, Timeout
 
 from inspect_compress.errors import InspectCompressError, OutputError
 
+FILE_BYTES = 256 * 2**20
+"""Most bytes of one file that is read whole: an uncompressed picture of the largest size that is taken, 8192 x 8192
+pixels in colour, has 192 MiB."""
+TEXT_BYTES = 64 * 2**20
+"""Most bytes of a table or a settings file: a million rows of a dataset."""
 KEY = ".key"
 """The file in a resumable folder that says what work it belongs to."""
+
+
+def read_file(path: Path, *, limit: int = FILE_BYTES) -> bytes:
+    """The bytes of a file. Raises OSError where it has more than `limit`, whatever its size was said to be."""
+    with Path(path).open("rb") as file:
+        data = file.read(limit + 1)
+    if len(data) > limit:
+        raise OSError(errno.EFBIG, f"has more than {limit >> 20} MiB, which is the most that is read", str(path))
+    return data
+
+
+def read_text(path: Path, *, encoding: str = "utf-8") -> str:
+    """A table or settings file as text. Raises OSError, and UnicodeDecodeError where it is not in `encoding`."""
+    text = read_file(path, limit=TEXT_BYTES).decode(encoding)
+    return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
 def write_file(path: Path, data: bytes, *, overwrite: bool = False) -> None:

@@ -16,7 +16,7 @@ from PIL import Image as PillowImage
 from PIL import TiffImagePlugin, WebPImagePlugin
 
 from inspect_compress.errors import ImageError
-from inspect_compress.files import write_file
+from inspect_compress.files import read_file, write_file
 
 Image = NDArray[np.uint8 | np.uint16]
 """`uint8`, `(H, W)` or `(H, W, 3)`; or `uint16`, `(H, W)`: mono of 10, 12 or 16 bits, a *deep* image."""
@@ -31,7 +31,7 @@ _TIFF_PHOTOMETRIC = 262
 _WHITE_IS_ZERO = 0
 _PPM_HEADER_BYTES = 4096
 
-_FORMATS = (
+PICTURE_FORMATS = (
     "PNG",
     "JPEG",
     "BMP",
@@ -66,7 +66,7 @@ def read_image(path: Path) -> Image:
     """
     path = Path(path)
     try:
-        data = path.read_bytes()
+        data = read_file(path)
     except OSError as error:
         raise ImageError(f"{path}: cannot be read: {error.strerror or error}") from error
     if not data:
@@ -82,7 +82,7 @@ def read_8_bit_image(path: Path) -> Image:
 def image_from_bytes(data: bytes, name: str) -> Image:
     """Decode an image file held in memory; `name` stands for it in errors. See `read_image`."""
     try:
-        with PillowImage.open(io.BytesIO(data), formats=_FORMATS) as file:
+        with PillowImage.open(io.BytesIO(data), formats=PICTURE_FORMATS) as file:
             _check_size(file.width, file.height, name)
             reason = _unsupported(file, data)
             if reason:

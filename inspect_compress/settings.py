@@ -11,6 +11,7 @@ from typing import Annotated, Any, TypeVar, get_args
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, ValidationError, ValidationInfo
 
 from inspect_compress.errors import ConfigError
+from inspect_compress.files import read_text
 
 
 class Settings(BaseModel):
@@ -40,7 +41,7 @@ def read_settings(path: Path, model: type[Model]) -> Model:
     """Read a TOML file. Raises ConfigError that names the file and the key, and says what to do."""
     path = Path(path)
     try:
-        values = tomllib.loads(path.read_text(encoding="utf-8-sig"))
+        values = tomllib.loads(read_text(path, encoding="utf-8-sig"))
     except FileNotFoundError as error:
         raise ConfigError(f"{path}: there is no such file") from error
     except OSError as error:
@@ -49,6 +50,8 @@ def read_settings(path: Path, model: type[Model]) -> Model:
         raise ConfigError(f"{path}: is not UTF-8 text; save it as UTF-8") from error
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{path}: is not valid TOML: {error}") from error
+    except RecursionError as error:
+        raise ConfigError(f"{path}: is nested too deeply to be settings") from error
     return checked_settings(values, model, str(path), path.resolve().parent)
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from inspect_compress.errors import FormatError, ImageError, UnknownModelError
+from inspect_compress.files import read_file
 from inspect_compress.qarv.container import Container
 from inspect_compress.qarv.container_reader import read_container
 from inspect_compress.qarv.lmbda_map import read_map
@@ -21,7 +22,7 @@ def describe(path: Path) -> dict[str, Any]:
     Raises ImageError and FormatError.
     """
     with errors_of(path):
-        return facts_of(path.read_bytes())
+        return facts_of(read_file(path))
 
 
 def facts_of(data: bytes) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from inspect_compress.errors import ImageError
 from inspect_compress.fidelity import ms_ssim, psnr
+from inspect_compress.files import read_file
 from inspect_compress.images import Image, read_8_bit_image
 from inspect_compress.qarv.codec import QarvCodec
 from inspect_compress.qarv.coding import PlaceBits
@@ -113,7 +114,7 @@ def explain(path: Path, original: Path | None = None) -> Explanation:
     Raises ImageError and FormatError, which name the file.
     """
     with errors_of(path):
-        data = path.read_bytes()
+        data = read_file(path)
         described, header = facts_of(data), read_container(data).header
         source = _original(original, path, header) if original else None
         indexes = read_map(header.lmbda_index, header.lmbda_map, header.height, header.width)

@@ -19,7 +19,7 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from inspect_compress.errors import ConfigError, UnknownModelError
-from inspect_compress.files import write_file
+from inspect_compress.files import read_file, write_file
 from inspect_compress.models.folder import registered_weights, registry_folder
 from inspect_compress.qarv.exact import ExactNetwork, Tensors
 from inspect_compress.qarv.likelihood import SCALE_STEPS
@@ -100,7 +100,7 @@ def _compact(values: Tensor) -> Tensor:
 def read_weights(path: Path) -> Model:
     """Read a weight file. Raises ConfigError where it is not one."""
     try:
-        data = path.read_bytes()
+        data = read_file(path)
         header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
         shape = Shape.from_dict(json.loads(header["__metadata__"]["shape"]))
         tensors = load(data)

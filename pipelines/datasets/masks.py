@@ -1,5 +1,6 @@
 """Masks of defects, read from their image files. Where they lie is the readers' business."""
 
+import io
 from collections.abc import Sequence
 
 import numpy as np
@@ -7,6 +8,8 @@ from numpy.typing import NDArray
 from PIL import Image as PillowImage
 
 from inspect_compress.errors import DatasetError
+from inspect_compress.files import read_file
+from inspect_compress.images import PICTURE_FORMATS
 from pipelines.datasets.items import Item
 
 
@@ -18,7 +21,7 @@ def read_mask(item: Item, shape: Sequence[int]) -> NDArray[np.bool_] | None:
     if item.mask is None:
         return None
     try:
-        with PillowImage.open(item.mask) as file:
+        with PillowImage.open(io.BytesIO(read_file(item.mask)), formats=PICTURE_FORMATS) as file:
             mask = np.asarray(file.convert("L")) > 0
     except Exception as error:  # Pillow's decoders raise almost anything on damaged files
         raise DatasetError(f"{item.mask}: the mask cannot be read: {error}") from error

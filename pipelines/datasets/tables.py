@@ -5,6 +5,7 @@ import io
 from dataclasses import dataclass
 from pathlib import Path
 
+from inspect_compress import files
 from inspect_compress.errors import DatasetError
 
 
@@ -23,7 +24,7 @@ class Row:
 def read_text(path: Path) -> str:
     """The file as text. Raises DatasetError where it cannot be read or is not UTF-8."""
     try:
-        return path.read_text(encoding="utf-8-sig")
+        return files.read_text(path, encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         raise DatasetError(f"{path}: is not UTF-8 text; save it as CSV UTF-8") from error
     except OSError as error:

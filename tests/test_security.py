@@ -1,0 +1,140 @@
+"""Hostile inputs: what declares or holds more than is taken, and what names a place outside its own."""
+
+import struct
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from inspect_compress.codecs import load_codec
+from inspect_compress.errors import ConfigError, DamagedFileError, DatasetError, DetectorError, ImageError
+from inspect_compress.files import FILE_BYTES, TEXT_BYTES
+from inspect_compress.images import read_image
+from pipelines.config import read_config
+from pipelines.datasets import read_dataset
+from pipelines.datasets.items import Item
+from pipelines.datasets.masks import read_mask
+from pipelines.detectors import load_detector
+
+SIDE = 16000
+"""Of what is declared: 768 MB of pixels; WebP can declare no more than 16383."""
+
+
+def jpeg(data: bytes) -> bytes:
+    place = data.index(b"\xff\xc0") + 5
+    return data[:place] + struct.pack(">HH", SIDE, SIDE) + data[place + 4 :]
+
+
+def png(data: bytes) -> bytes:
+    head = b"IHDR" + struct.pack(">II", SIDE, SIDE) + data[24:29]
+    return data[:12] + head + struct.pack(">I", zlib.crc32(head)) + data[33:]
+
+
+def jpeg2000(data: bytes) -> bytes:
+    return data[:8] + struct.pack(">IIIIII", SIDE, SIDE, 0, 0, SIDE, SIDE) + data[32:]
+
+
+def webp(data: bytes) -> bytes:
+    return data[:26] + struct.pack("<HH", SIDE, SIDE) + data[30:]
+
+
+def avif(data: bytes) -> bytes:
+    place = data.index(b"ispe") + 8
+    return data[:place] + struct.pack(">II", SIDE, SIDE) + data[place + 8 :]
+
+
+def jxl(data: bytes) -> bytes:
+    bits = 0 | 2 << 1 | (SIDE - 1) << 3 | 1 << 21  # not small, 18 bits of height, as wide as high
+    return data[:2] + (bits | 1 << 24).to_bytes(4, "little") + data[6:]
+
+
+@pytest.mark.parametrize(
+    "declaring", [jpeg, png, jpeg2000, webp, avif, jxl], ids=lambda declaring: declaring.__name__
+)
+def test_a_file_that_declares_more_pixels_than_are_taken_is_refused_before_room_is_made(
+    declaring: Callable[[bytes], bytes],
+) -> None:
+    codec = load_codec(declaring.__name__)
+    data = codec.encode(np.full((64, 64, 3), 90, np.uint8), quality=60)
+
+    with pytest.raises(DamagedFileError, match=f"declares {SIDE}x{SIDE} pixels; sides must be 1 to 8192"):
+        codec.decode(declaring(data))
+
+
+@pytest.mark.parametrize("name", ["jpeg", "png", "jpeg2000", "webp", "avif", "jxl"])
+def test_the_first_bytes_of_a_file_are_never_a_traceback(name: str) -> None:
+    codec = load_codec(name)
+    data = codec.encode(np.full((20, 30), 90, np.uint8), quality=60)
+
+    for length in [*range(80), *range(80, len(data), 97)]:
+        with pytest.raises(DamagedFileError):
+            codec.decode(data[: min(length, len(data) - 1)])
+
+
+def sparse(path: Path, size: int) -> Path:
+    with path.open("wb") as file:
+        file.truncate(size)
+    return path
+
+
+def test_a_file_that_is_larger_than_any_picture_is_not_read(tmp_path: Path) -> None:
+    with pytest.raises(ImageError, match=r"large\.png: cannot be read: has more than 256 MiB"):
+        read_image(sparse(tmp_path / "large.png", FILE_BYTES + 1))
+
+
+def test_settings_and_tables_have_a_limit(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"line\.toml: cannot be read: has more than 64 MiB"):
+        read_config(sparse(tmp_path / "line.toml", TEXT_BYTES + 1))
+    with pytest.raises(DatasetError, match=r"labels\.csv: cannot be read: has more than 64 MiB"):
+        read_dataset(sparse(tmp_path / "labels.csv", TEXT_BYTES + 1))
+
+
+def test_settings_that_are_nested_without_end_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "line.toml"
+    path.write_text("a = " + "[" * 10_000 + "]" * 10_000)
+
+    with pytest.raises(ConfigError, match="nested too deeply"):
+        read_config(path)
+
+
+def test_a_mask_that_is_a_program_is_not_run(tmp_path: Path) -> None:
+    mask = tmp_path / "mask.png"
+    mask.write_text("%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n(ran) print\nshowpage\n")
+
+    with pytest.raises(DatasetError, match=r"mask\.png: the mask cannot be read: cannot identify"):
+        read_mask(Item(tmp_path / "frame.png", "scratch", mask, "", ""), (10, 10))
+
+
+@pytest.mark.parametrize("place", ["../secret.bin", "sub/../../secret.bin", "link.bin", "absolute"])
+def test_an_onnx_model_reads_no_file_outside_its_folder(tmp_path: Path, place: str) -> None:
+    onnx: Any = pytest.importorskip("onnx")
+    pytest.importorskip("onnxruntime")
+    (tmp_path / "secret.bin").write_bytes(np.ones(1, np.float32).tobytes())
+    (tmp_path / "model" / "sub").mkdir(parents=True)
+    (tmp_path / "model" / "link.bin").symlink_to("../secret.bin")
+    path = tmp_path / "model" / "model.onnx"
+    path.write_bytes(model_with_weights_at(onnx, str(tmp_path / "secret.bin") if place == "absolute" else place))
+    path.with_suffix(".toml").write_text("[input]\nrange = [0, 1]\n")
+
+    with pytest.raises(DetectorError, match="External data path"):
+        load_detector(str(path))
+
+
+def model_with_weights_at(onnx: Any, place: str) -> bytes:
+    """An ONNX file of one addition, whose weight lies in another file."""
+    kind = onnx.TensorProto.FLOAT
+    weight = onnx.TensorProto(name="w", dims=[1], data_type=kind, data_location=onnx.TensorProto.EXTERNAL)
+    weight.external_data.add(key="location", value=place)
+    weight.external_data.add(key="length", value="4")
+    graph = onnx.helper.make_graph(
+        [onnx.helper.make_node("Add", ["x", "w"], ["y"])],
+        "graph",
+        [onnx.helper.make_tensor_value_info("x", kind, [1, 1, 8, 8])],
+        [onnx.helper.make_tensor_value_info("y", kind, [1, 1, 8, 8])],
+        [weight],
+    )
+    opset = onnx.helper.make_opsetid("", 17)
+    return bytes(onnx.helper.make_model(graph, opset_imports=[opset], ir_version=9).SerializeToString())
