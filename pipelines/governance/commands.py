@@ -1,4 +1,4 @@
-"""The commands `audit` and `keys`. Their work is done in `audit` and `encryption`; here is what they print."""
+"""The commands `audit`, `keys` and `archive rotate`: what they ask for and print. Their work is done beside them."""
 
 import json
 from pathlib import Path
@@ -20,6 +20,16 @@ Place = Annotated[
     typer.Argument(
         help="The archive or the registry of models: a folder or an object store's URI.",
         metavar="URI",
+        show_default=False,
+    ),
+]
+
+KeyFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--keys",
+        help="The key file of an encrypted archive; else the keys are those in INSPECT_COMPRESS_KEYS.",
+        metavar="KEYFILE",
         show_default=False,
     ),
 ]
@@ -104,6 +114,45 @@ def keys_new(
 
     add_new_key(file, key_id)
     typer.echo(f"{file}: key {key_id} is there, and new payloads are encrypted with it; keep a copy in another place")
+
+
+def rotate(
+    uri: Annotated[
+        str, typer.Argument(help="The archive: a folder or an object store's URI.", metavar="URI", show_default=False)
+    ],
+    to: Annotated[str, typer.Option("--to", help="The key to encrypt with.", metavar="KEY_ID", show_default=False)],
+    keys: KeyFile = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")] = False,
+) -> None:
+    """Encrypt every payload with the key KEY_ID: those under other keys, and those that are not encrypted.
+
+    A line may go on writing meanwhile; change its key first. A rotation that was cut off is completed by running it
+    again. What the payloads were before stays in files that no reader sees, until `inspect-compress archive compact`
+    has removed them; only then is the old key needed no more.
+
+    Example: `inspect-compress archive rotate archive --to 2028 --keys keys.toml`
+
+    Exit status: 0 every payload is under the key, 1 some are not, or it failed, 2 the call was not understood.
+    """
+    from inspect_compress.errors import ConfigError
+    from pipelines.governance.audit import who
+    from pipelines.governance.encryption import VARIABLE, keys_at_hand
+    from pipelines.governance.rotation import rotate as rotate_keys
+    from pipelines.progress import Bars
+
+    ring = keys_at_hand(keys)
+    if ring is None:
+        raise ConfigError(f"{uri}: there are no keys; name a key file by --keys, or set {VARIABLE}")
+    with Bars() as bars:
+        done = rotate_keys(uri, ring.with_current(to), by=who(), track=bars.track)
+    if as_json:
+        failed = [{"frame_id": key.frame_id, "reason": reason} for key, reason in done.failed.items()]
+        typer.echo(json.dumps({"archive": uri, "to": to, "rotated": done.rotated, "failed": failed}))
+    else:
+        lines = [f"{done.rotated} payloads encrypted with key {to}", *(f"failed: {r}" for r in done.failed.values())]
+        typer.echo("\n".join(map(_printable, lines)))
+    if done.failed:
+        raise typer.Exit(1)
 
 
 def _log(uri: str) -> "AuditLog":

@@ -1,14 +1,24 @@
 """Encryption: only the right key, for the right row, gives a payload back."""
 
 import base64
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from datetime import UTC, datetime
+from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import pytest
+from deltalake import DeltaTable
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inspect_compress.errors import ConfigError, EncryptionError
+from inspect_compress.errors import ArchiveError, ConfigError, EncryptionError
+from pipelines.archive import Archive, ArchivedFrame
+from pipelines.governance.audit import AuditLog
 from pipelines.governance.encryption import KeyRing, add_new_key, keys_from_environment, read_keys
+from pipelines.governance.rotation import Rotation, rotate
 from pipelines.governance.settings import EncryptionConfig, key_ring
 
 KEYS = {"2027": bytes(range(32)), "2028": bytes(32)}
@@ -138,3 +148,122 @@ def test_a_line_without_a_key_to_encrypt_with_does_not_begin(tmp_path: Path) -> 
         key_ring(EncryptionConfig(keys=str(file)))
     with pytest.raises(ConfigError, match="has no key 'b'; it has: a"):
         key_ring(EncryptionConfig(keys=str(file), key_id="b"))
+
+
+def record(number: int, **changes: Any) -> ArchivedFrame:
+    plain = ArchivedFrame(
+        frame_id=f"frame' OR '1'='{number}",
+        captured_at=datetime(2027, 3, 4 + number % 2, tzinfo=UTC),
+        codec="png",
+        model="",
+        quality=60,
+        width=20,
+        height=10,
+        channels=1,
+        payload=b"payload %d " % number * 9,
+        pixels_sha256="ab" * 32,
+        line="line-1",
+    )
+    return replace(plain, **changes)
+
+
+def key_ids(archive: Path) -> list[str | None]:
+    return sorted(
+        (key for batch in Archive(archive).scan(columns=["key_id"]) for key in batch.column(0).to_pylist()), key=str
+    )
+
+
+def test_an_archive_holds_nothing_legible_and_gives_everything_back(tmp_path: Path) -> None:
+    records = [record(number) for number in range(4)]
+    Archive(tmp_path, keys=ring()).append(records)
+
+    assert not any(b"payload 1 payload 1" in file.read_bytes() for file in tmp_path.rglob("*.parquet"))
+    read = sorted(Archive(tmp_path, keys=ring(None)).frames(), key=lambda found: found.frame_id)
+    assert [(found.payload, found.key_id) for found in read] == [(sent.payload, "2027") for sent in records]
+    with pytest.raises(ArchiveError, match="is encrypted with key '2027'"):
+        list(Archive(tmp_path).frames())
+    with pytest.raises(EncryptionError, match="2027"):
+        list(Archive(tmp_path, keys=KeyRing({"2028": bytes(32)})).frames())
+
+
+def test_rotation_brings_old_and_plain_payloads_under_the_new_key(tmp_path: Path) -> None:
+    records = [record(number) for number in range(6)]
+    Archive(tmp_path).append(records[:2])
+    Archive(tmp_path, keys=ring("2027")).append(records[2:4])
+    Archive(tmp_path, keys=ring("2028")).append(records[4:])
+    stored = {found.frame_id: found for found in Archive(tmp_path, keys=ring()).frames()}
+
+    assert rotate(str(tmp_path), ring("2028"), by="ann@plant") == Rotation(4, {})
+
+    assert key_ids(tmp_path) == ["2028"] * 6
+    read = Archive(tmp_path, keys=KeyRing({"2028": KEYS["2028"]}))
+    assert {found.frame_id: replace(found, key_id="") for found in read.frames()} == {
+        name: replace(found, key_id="") for name, found in stored.items()
+    }
+    assert rotate(str(tmp_path), ring("2028"), by="ann@plant") == Rotation(0, {})
+    assert [(entry.action, entry.by, entry.details) for entry in AuditLog(str(tmp_path)).entries()] == [
+        ("rotation begun", "ann@plant", {"to": "2028", "frames": 4}),
+        ("rotation ended", "ann@plant", {"to": "2028", "rotated": 4, "failed": 0}),
+    ]
+
+
+def test_a_row_whose_key_is_missing_is_reported_and_the_others_are_rotated(tmp_path: Path) -> None:
+    Archive(tmp_path, keys=KeyRing({"lost": bytes(32)}, current="lost")).append([record(1)])
+    Archive(tmp_path, keys=ring("2027")).append([record(2), record(3)])
+
+    done = rotate(str(tmp_path), ring("2028"), by="ann@plant")
+
+    assert (done.rotated, list(done.failed)) == (2, [record(1).key])
+    assert "key 'lost'" in done.failed[record(1).key]
+    assert key_ids(tmp_path) == ["2028", "2028", "lost"]
+
+
+def test_a_line_writes_on_while_its_keys_are_rotated(tmp_path: Path) -> None:
+    Archive(tmp_path, keys=ring("2027")).append([record(number) for number in range(20)])
+    written: list[int] = []
+
+    def write() -> None:
+        line = Archive(tmp_path, keys=ring("2028"))
+        for number in range(20, 32):
+            written.extend(range(len(line.commit([record(number)]))))
+
+    with ThreadPoolExecutor(1) as pool:
+        writing = pool.submit(write)
+        assert rotate(str(tmp_path), ring("2028"), by="ann@plant").rotated == 20
+        writing.result()
+
+    assert key_ids(tmp_path) == ["2028"] * 32
+    found = [frame.frame_id for frame in Archive(tmp_path, keys=ring("2028")).frames()]
+    assert sorted(found) == sorted(record(number).frame_id for number in range(32))
+
+
+def test_the_audit_log_and_vacuum_leave_each_other_alone(tmp_path: Path) -> None:
+    Archive(tmp_path, keys=ring("2027")).append([record(1)])
+    rotate(str(tmp_path), ring("2028"), by="ann@plant")
+    table = DeltaTable(tmp_path)
+    before = len(list(tmp_path.rglob("*.parquet")))
+
+    table.vacuum(retention_hours=0, enforce_retention_duration=False, dry_run=False)
+
+    assert len(list(tmp_path.rglob("*.parquet"))) == before - 1
+    assert AuditLog(str(tmp_path)).verify() == []
+    assert len(list(AuditLog(str(tmp_path)).entries())) == 2
+    assert key_ids(tmp_path) == ["2028"]
+
+
+def test_a_rotation_that_was_cut_off_is_completed_by_another(tmp_path: Path) -> None:
+    Archive(tmp_path, keys=ring("2027")).append([record(number) for number in range(6)])
+
+    def cut_off(items: Iterable[int], what: str, total: int | None) -> Iterator[int]:
+        yield from islice(items, 4)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        rotate(str(tmp_path), ring("2028"), by="ann@plant", track=cut_off)
+    assert key_ids(tmp_path) == ["2027"] * 3 + ["2028"] * 3
+    assert len(list(Archive(tmp_path, keys=ring()).frames())) == 6
+
+    assert rotate(str(tmp_path), ring("2028"), by="ann@plant").rotated == 3
+    assert key_ids(tmp_path) == ["2028"] * 6
+    actions = [entry.action for entry in AuditLog(str(tmp_path)).entries()]
+    assert actions == ["rotation begun", "rotation begun", "rotation ended"]
