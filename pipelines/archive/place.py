@@ -17,8 +17,11 @@ COMMIT_RESERVE = 2**20
 UNUSABLE = frozenset("[]^|%\\\t\n")
 """Characters in a local path with which deltalake 1.6 fails, or writes to another folder."""
 DISK_FULL = "the disk is full; nothing of this batch was stored; free some space and run again"
+GROUP_ROWS = 64
+"""Rows in one row group: the least that a reader has to fetch for one frame."""
 WRITER = WriterProperties(
     compression="UNCOMPRESSED",  # payloads are compressed already
+    max_row_group_size=GROUP_ROWS,
     column_properties={"payload": ColumnProperties(dictionary_enabled=False, statistics_enabled="NONE")},
 )
 

@@ -53,6 +53,10 @@ ASKED = ["asked_codec", "asked_model", "asked_quality"]
 _NULL_IF_EMPTY = ("line", "rule", "fallback", "decoded_sha256", "sequence", "key_id")
 
 
+Row = Mapping[str, Any]
+"""Some or all columns of a row, by their names."""
+
+
 class FrameKey(NamedTuple):
     """What a row is known by: it is stored once, however often it is offered."""
 

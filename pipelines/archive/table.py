@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -27,6 +27,7 @@ from pipelines.archive.schema import (
     SCHEMA,
     ArchivedFrame,
     FrameKey,
+    Row,
     bytes_are_as_stored,
     frame_of,
     key_of,
@@ -47,9 +48,12 @@ REWRITE_BYTES = 128 * 2**20
 READ_ROWS = 32
 """Rows in one batch of a scan."""
 
+
 Change = Callable[[ArchivedFrame], ArchivedFrame | None]
 """What becomes of a stored frame; None leaves it as it is."""
 OnDamaged = Callable[[FrameKey, ArchiveError], None]
+OnDamagedFile = Callable[[str, ArchiveError], None]
+"""Is told of a file of the table that cannot be read, by its path in the archive's folder."""
 
 
 class Archive:
@@ -72,7 +76,7 @@ class Archive:
         self.keys = keys
         self._keys: set[FrameKey] = set()
         self._answers: dict[FrameKey, FrameKey] = {}
-        self._indexed: set[str] = set()
+        self._held: dict[str, _Held] = {}
         self._table = self._opened(create=create)
         if missing := _lacking(self._table) - ADDED:
             raise ArchiveError(
@@ -112,12 +116,17 @@ class Archive:
         """The identities of all rows, as of the latest commit. Do not change the set."""
         with table_errors(self.uri):
             self._table.update_incremental()
-            files = set(self._table.file_uris())
-            if not self._indexed <= files:  # compacted or deleted since: start afresh
-                self._keys, self._answers, self._indexed = set(), {}, set()
-            if files != self._indexed:
-                self._index(_dataset(self._table))
-                self._indexed = files
+            files = _files(self._table)
+            for gone in self._held.keys() - files:
+                held = self._held.pop(gone)
+                self._keys.difference_update(held.keys)
+                for asked in held.answers:
+                    del self._answers[asked]
+            if new := files - self._held.keys():
+                dataset = _dataset(self._table)
+                for file in dataset.get_fragments():
+                    if file.path in new:
+                        self._hold(file.path, self._read_index(file, dataset.schema))
         return self._keys
 
     def answers(self) -> dict[FrameKey, FrameKey]:
@@ -155,17 +164,24 @@ class Archive:
                 yield record
 
     def scan(
-        self, *, columns: Sequence[str] | None = None, where: ds.Expression | None = None
+        self,
+        *,
+        columns: Sequence[str] | None = None,
+        where: ds.Expression | None = None,
+        on_damaged_file: OnDamagedFile | None = None,
     ) -> Iterator[pa.RecordBatch]:
-        """Batches of the latest commit's rows, a few dozen at a time, in memory that does not grow.
+        """Batches of the latest commit's rows, a few dozen at a time, in memory that does not grow, by date.
 
-        `columns` are those of `SCHEMA`, all by default; `where` is an Arrow expression. Payloads are as they are
-        stored, encrypted ones too. Raises ArchiveError where a file of the table is missing or damaged, and names it.
+        `columns` are those of `SCHEMA`, all by default; `where` is an Arrow expression: days, lines, files and parts
+        of files in which it selects nothing are not read. Payloads are as they are stored, encrypted ones too.
+
+        Raises ArchiveError where a file of the table is missing or damaged, and names it; with `on_damaged_file`,
+        that is called instead, and the other files are read.
         """
         with table_errors(self.uri):
             self._table.update_incremental()
             dataset = _dataset(self._table)
-        yield from self._batches(dataset, list(columns or SCHEMA.names), where)
+        yield from self._batches(dataset, list(columns or SCHEMA.names), where, on_damaged_file)
 
     def rewrite(
         self,
@@ -206,11 +222,38 @@ class Archive:
             replaced += len(changed)
         return replaced
 
-    def _changed(
-        self, rows: Sequence[dict[str, Any]], change: Change, on_damaged: OnDamaged | None
-    ) -> list[dict[str, Any]]:
+    def remove(self, rows: Iterable[Row], *, beforehand: Callable[[Sequence[Row]], None] | None = None) -> int:
+        """Remove rows, which are known by their identity, date and line; return how many were named.
+
+        Rows of one partition, some hundred to a few thousand, go in one atomic commit; `beforehand` is told of
+        them first. One that is not there any more is no error. The bytes stay in the archive's files until those
+        are vacuumed. Raises ArchiveError where a commit fails; earlier commits stay.
+        """
+        table = self._opened(create=False)
+        removed = 0
+        for batch in _partition_batches(rows):
+            if beforehand:
+                beforehand(batch)
+            for attempt in range(COMMIT_ATTEMPTS):
+                try:
+                    with table_errors(self.uri):
+                        _overwrite(table, SCHEMA.empty_table(), _predicate(batch))
+                    break
+                except OvertakenError:
+                    _let_others_pass(attempt)
+                    with table_errors(self.uri):
+                        table.update_incremental()
+            else:
+                raise ArchiveError(
+                    f"{self.uri}: other writers were first {COMMIT_ATTEMPTS} times in a row; "
+                    f"{removed} frames were removed; run again for the others"
+                )
+            removed += len(batch)
+        return removed
+
+    def _changed(self, rows: Sequence[Row], change: Change, on_damaged: OnDamaged | None) -> list[Row]:
         """The rows that are to take the place of `rows`, where `change` says so."""
-        changed = []
+        changed: list[Row] = []
         for row, record in self._plain(rows, on_damaged):
             wanted = change(record)
             if wanted is None:
@@ -220,9 +263,7 @@ class Archive:
             changed.append(row_of(sealed(wanted, self.keys), row["stored_at"]))
         return changed
 
-    def _again(
-        self, table: DeltaTable, rows: Sequence[dict[str, Any]], where: ds.Expression | None
-    ) -> list[dict[str, Any]]:
+    def _again(self, table: DeltaTable, rows: Sequence[Row], where: ds.Expression | None) -> list[Row]:
         """What has become of `rows` since they were read; those that are gone or no longer selected are left out."""
         keys = {key_of(row) for row in rows}
         chosen = pc.field("frame_id").isin([key.frame_id for key in keys]) & _in_partition(rows[0])
@@ -232,9 +273,7 @@ class Archive:
         batches = self._batches(dataset, SCHEMA.names, chosen if where is None else chosen & where)
         return [row for batch in batches for row in batch.to_pylist() if key_of(row) in keys]
 
-    def _plain(
-        self, rows: Iterable[dict[str, Any]], on_damaged: OnDamaged | None
-    ) -> Iterator[tuple[dict[str, Any], ArchivedFrame]]:
+    def _plain(self, rows: Iterable[Row], on_damaged: OnDamaged | None) -> Iterator[tuple[Row, ArchivedFrame]]:
         """Each row with its record, the payload checked and unsealed."""
         for row in rows:
             try:
@@ -247,7 +286,7 @@ class Archive:
                 continue
             yield row, record
 
-    def _require_sound(self, row: dict[str, Any]) -> None:
+    def _require_sound(self, row: Row) -> None:
         if not bytes_are_as_stored(row):
             raise ArchiveError(
                 f"{self.uri}: the bytes of frame {row['frame_id']} ({row['codec']}, quality {row['quality']}) were "
@@ -259,6 +298,7 @@ class Archive:
         refuse_full_disk(self.uri, sum(len(record.payload) for record in records))
         stored_at = datetime.now(UTC)
         rows = [row_of(sealed(record, self.keys), stored_at) for record in records]
+        before = _files(self._table)
         write_deltalake(
             self._table,
             pa.Table.from_pylist(rows, schema=SCHEMA),
@@ -267,42 +307,61 @@ class Archive:
             writer_properties=WRITER,
             commit_properties=CommitProperties(max_commit_retries=0),
         )
-        self._keys.update(record.key for record in records)
-        self._answers.update({record.asked: record.key for record in records if record.asked_codec})
-        self._indexed = set(self._table.file_uris())
+        if len(written := _files(self._table) - before) == 1:
+            answers = {record.asked: record.key for record in records if record.asked_codec}
+            self._hold(written.pop(), _Held([record.key for record in records], answers))
 
-    def _replace(self, table: DeltaTable, rows: Sequence[dict[str, Any]]) -> None:
+    def _replace(self, table: DeltaTable, rows: Sequence[Row]) -> None:
         """Put rows of one partition in the place of those with their identities; fails if those were changed."""
         refuse_full_disk(self.uri, sum(row["bytes"] for row in rows))
-        _add_columns(table)
-        write_deltalake(
-            table,
-            pa.Table.from_pylist(list(rows), schema=SCHEMA),
-            mode="overwrite",
-            predicate=_predicate(rows),
-            writer_properties=WRITER,
-        )
+        _overwrite(table, pa.Table.from_pylist(list(rows), schema=SCHEMA), _predicate(rows))
 
-    def _index(self, dataset: ds.Dataset) -> None:
-        for batch in self._batches(dataset, [*IDENTITY, *ASKED], None):
-            rows = batch.to_pydict()
-            keys = list(map(FrameKey, *(rows[name] for name in IDENTITY)))
-            self._keys.update(keys)
-            for key, *asked in zip(keys, *(rows[name] for name in ASKED), strict=True):
-                if asked[0]:
-                    self._answers[FrameKey(key.frame_id, *asked)] = key
+    def _hold(self, file: str, held: "_Held") -> None:
+        """Note which rows a file of the table holds."""
+        self._held[file] = held
+        self._keys.update(held.keys)
+        self._answers.update(held.answers)
+
+    def _read_index(self, file: ds.ParquetFileFragment, schema: pa.Schema) -> "_Held":
+        keys: list[FrameKey] = []
+        answers: dict[FrameKey, FrameKey] = {}
+        with table_errors(self.uri, file.path):
+            for batch in _file_batches(file, schema, [*IDENTITY, *ASKED], None):
+                rows = batch.to_pydict()
+                found = list(map(FrameKey, *(rows[name] for name in IDENTITY)))
+                keys += found
+                for key, *asked in zip(found, *(rows[name] for name in ASKED), strict=True):
+                    if asked[0]:
+                        answers[FrameKey(key.frame_id, *asked)] = key
+        return _Held(keys, answers)
 
     def _opened(self, *, create: bool) -> DeltaTable:
         with table_errors(self.uri):
             return open_table(self.uri, schema=SCHEMA, partitions=PARTITIONS, name=TABLE_NAME, create=create)
 
     def _batches(
-        self, dataset: ds.Dataset, columns: list[str], where: ds.Expression | None
+        self,
+        dataset: ds.Dataset,
+        columns: list[str],
+        where: ds.Expression | None,
+        on_damaged_file: OnDamagedFile | None = None,
     ) -> Iterator[pa.RecordBatch]:
-        """Batches of `dataset`, file by file, so that a damaged file can be named."""
-        for file in dataset.get_fragments(filter=where):
-            with table_errors(self.uri, file.path):
-                yield from _file_batches(file, dataset.schema, columns, where)
+        """Batches of `dataset`, file by file in the order of their dates, so that a damaged file can be named."""
+        for file in sorted(dataset.get_fragments(filter=where), key=lambda file: file.path):
+            try:
+                with table_errors(self.uri, file.path):
+                    yield from _file_batches(file, dataset.schema, columns, where)
+            except ArchiveError as error:
+                if on_damaged_file is None:
+                    raise
+                on_damaged_file(file.path, error)
+
+
+class _Held(NamedTuple):
+    """The rows of one file, and which of them answer what was asked for otherwise."""
+
+    keys: list[FrameKey]
+    answers: dict[FrameKey, FrameKey]
 
 
 def commit_batches(records: Iterable[ArchivedFrame]) -> Iterator[list[ArchivedFrame]]:
@@ -319,9 +378,9 @@ def commit_batches(records: Iterable[ArchivedFrame]) -> Iterator[list[ArchivedFr
         yield batch
 
 
-def _partition_batches(rows: Iterable[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
+def _partition_batches(rows: Iterable[Row]) -> Iterator[list[Row]]:
     """Rows in lists that one commit can replace: of one partition each, and no more than fit in memory."""
-    batch: list[dict[str, Any]] = []
+    batch: list[Row] = []
     held = 0
     for row in rows:
         full = len(batch) >= REWRITE_FRAMES or held >= REWRITE_BYTES
@@ -337,17 +396,34 @@ def _partition_batches(rows: Iterable[dict[str, Any]]) -> Iterator[list[dict[str
 def _file_batches(
     file: ds.ParquetFileFragment, schema: pa.Schema, columns: list[str], where: ds.Expression | None
 ) -> Iterator[pa.RecordBatch]:
-    size = READ_ROWS if "payload" in columns else READ_ROWS * 1024
-    if where is None or not any(map(_is_view, file.physical_schema.types)):
-        yield from file.to_batches(schema=schema, columns=columns, filter=where, batch_size=size, batch_readahead=1)
+    with_payload = "payload" in columns
+    size = READ_ROWS if with_payload else READ_ROWS * 1024
+    if where is None:
+        yield from file.to_batches(schema=schema, columns=columns, batch_size=size, batch_readahead=1)
+        return
+    if not any(map(_is_view, file.physical_schema.types)):
+        for part in file.split_by_row_group(filter=where, schema=schema) if with_payload else [file]:
+            if not with_payload or _selects(part, schema, where):  # payloads are read only where one is wanted
+                yield from part.to_batches(
+                    schema=schema, columns=columns, filter=where, batch_size=size, batch_readahead=1
+                )
         return
     # written by `DeltaTable.delete`: pyarrow cannot compare the statistics of its columns with the values asked for
     for batch in file.to_batches(schema=schema, batch_size=READ_ROWS, batch_readahead=1):
         yield from pa.Table.from_batches([batch]).filter(where).select(columns).to_batches()
 
 
+def _selects(part: ds.ParquetFileFragment, schema: pa.Schema, where: ds.Expression) -> bool:
+    return any(batch.num_rows for batch in part.to_batches(schema=schema, columns=IDENTITY[:1], filter=where))
+
+
 def _is_view(kind: pa.DataType) -> bool:
     return pa.types.is_string_view(kind) or pa.types.is_binary_view(kind)
+
+
+def _files(table: DeltaTable) -> set[str]:
+    """The table's files by their paths in its folder: one folder for each partition column, and the name."""
+    return {"/".join(uri.rsplit("/", len(PARTITIONS) + 1)[1:]) for uri in table.file_uris()}
 
 
 def _dataset(table: DeltaTable) -> ds.Dataset:
@@ -361,18 +437,24 @@ def _lacking(table: DeltaTable) -> set[str]:
     return set(SCHEMA.names) - {column.name for column in table.schema().fields}
 
 
+def _overwrite(table: DeltaTable, rows: pa.Table, predicate: str) -> None:
+    """Put rows in the place of those that the predicate selects; fails if another writer changed those."""
+    _add_columns(table)
+    write_deltalake(table, rows, mode="overwrite", predicate=predicate, writer_properties=WRITER)
+
+
 def _add_columns(table: DeltaTable) -> None:
     """Give an older table the columns that it lacks, in a commit that stores nothing."""
     if _lacking(table):
         write_deltalake(table, SCHEMA.empty_table(), mode="append", schema_mode="merge", writer_properties=WRITER)
 
 
-def _in_partition(row: dict[str, Any]) -> ds.Expression:
+def _in_partition(row: Row) -> ds.Expression:
     line = pc.field("line")
     return (pc.field("date") == row["date"]) & (line.is_null() if row["line"] is None else line == row["line"])
 
 
-def _predicate(rows: Collection[dict[str, Any]]) -> str:
+def _predicate(rows: Collection[Row]) -> str:
     """SQL that is true for the rows of one partition with these identities, and for no others."""
     frames: dict[tuple[Any, ...], list[str]] = {}
     for row in rows:

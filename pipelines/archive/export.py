@@ -1,0 +1,155 @@
+"""Taking frames out of an archive, to PNG or as they are stored. What is written is noted by the caller.
+
+The names of files are made from what is stored, and cannot lead out of the folder that was given.
+"""
+
+import hashlib
+import json
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import cache
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from inspect_compress.batch import check_png_target
+from inspect_compress.codecs import Codec, load_codec
+from inspect_compress.errors import ArchiveError, ConfigError, FormatError, InspectCompressError
+from inspect_compress.files import staged_folder, write_file
+from inspect_compress.images import write_png
+from pipelines.archive.keys import identity_of
+from pipelines.archive.schema import ArchivedFrame, FrameKey
+from pipelines.archive.selection import Selection, find
+from pipelines.archive.table import Archive
+
+INDEX = "frames.jsonl"
+"""The file beside the exported ones that says what each of them is."""
+NAME_LENGTH = 40
+"""Most characters of a frame's own name in the name of its file, so that all fit into 255 bytes."""
+UNIQUE_DIGITS = 16
+Track = Callable[[Iterable[ArchivedFrame], str, int | None], Iterable[ArchivedFrame]]
+"""Shows how far the frames have come: what is done with them, and how many there are, if that is known."""
+
+_UNSAFE = re.compile(r"[^\w.-]+")
+
+
+class Form(StrEnum):
+    """What is written: the decoded picture, or the stored file."""
+
+    png = "png"
+    payload = "payload"
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What was written, and which frames could not be."""
+
+    folder: Path
+    files: int
+    bytes: int
+    failures: tuple[tuple[FrameKey, str], ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The result as it is printed by `--json`."""
+        failures = [key._asdict() | {"reason": reason} for key, reason in self.failures]
+        return {"folder": str(self.folder), "files": self.files, "bytes": self.bytes, "failures": failures}
+
+
+def take_out(
+    archive: Archive,
+    frame_id: str,
+    target: Path,
+    codec: str | None,
+    quality: int | None,
+    *,
+    payload: bool,
+    overwrite: bool,
+) -> ArchivedFrame:
+    """Write one frame to a file and return its record.
+
+    Raises ArchiveError where there is none or more than one, FormatError where it does not decode, OutputError
+    where the file cannot be written.
+    """
+    if not payload:
+        check_png_target(target, overwrite=overwrite)
+    stored = archive.get(frame_id)
+    found = [record for record in stored if codec in (None, record.codec) and quality in (None, record.quality)]
+    if len(found) != 1:
+        known = ", ".join(f"{r.codec} at quality {r.quality}" for r in stored)
+        raise ArchiveError(
+            f"{archive.uri}: frame {frame_id} is stored as {known}; choose one by --codec and --quality"
+        )
+    record = found[0]
+    if payload:
+        write_file(target, record.payload, overwrite=overwrite)
+    else:
+        write_png(target, _codec(record.codec).decode(record.payload), overwrite=overwrite)
+    return record
+
+
+def export(
+    archive: Archive,
+    selection: Selection,
+    folder: Path,
+    *,
+    form: Form,
+    limit: int | None = None,
+    overwrite: bool = False,
+    track: Track | None = None,
+) -> Exported:
+    """Write the selected frames to a new folder, with an index of what each file is.
+
+    The folder appears when all is written. A frame that is damaged is left out and is among the failures. Raises
+    InspectCompressError where the archive cannot be read or the folder not be written.
+    """
+    wanted = None
+    if limit or selection.verdict:
+        wanted = {found.key for found in find(archive, selection, limit=limit)}
+    failures: list[tuple[FrameKey, str]] = []
+
+    def on_damaged(key: FrameKey, error: InspectCompressError) -> None:
+        if wanted is None or key in wanted:
+            failures.append((key, str(error)))
+
+    files = size = 0
+    with staged_folder(folder, overwrite=overwrite) as stage, (stage / INDEX).open("w", encoding="utf-8") as index:
+        records = archive.frames(where=selection.where, on_damaged=on_damaged)
+        chosen = (record for record in records if wanted is None or record.key in wanted)
+        count = None if wanted is None else len(wanted)
+        for record in track(chosen, "exporting", count) if track else chosen:
+            file = stage / file_name(record, form)
+            try:
+                _write(record, form, file)
+            except (FormatError, ConfigError) as error:
+                on_damaged(record.key, error)
+                continue
+            files, size = files + 1, size + file.stat().st_size
+            index.write(json.dumps(_facts(record, file.name), ensure_ascii=False) + "\n")
+    return Exported(folder, files, size, tuple(failures))
+
+
+def file_name(record: ArchivedFrame, form: Form) -> str:
+    """A name for a frame's file: when it was captured, its own name as far as it is harmless, and what is unique."""
+    own = PurePosixPath(record.meta.get("path", "").replace("\\", "/")).stem
+    harmless = _UNSAFE.sub("_", own)[:NAME_LENGTH].strip("._")
+    unique = hashlib.sha256(identity_of(record.key)).hexdigest()[:UNIQUE_DIGITS]
+    parts = [f"{record.captured_at:%Y-%m-%dT%H%M%S.%f}", *([harmless] if harmless else []), unique]
+    return "_".join(parts) + (".png" if form is Form.png else _codec(record.codec).suffix)
+
+
+def _write(record: ArchivedFrame, form: Form, file: Path) -> None:
+    if form is Form.payload:
+        write_file(file, record.payload)
+    else:
+        write_png(file, _codec(record.codec).decode(record.payload))
+
+
+def _facts(record: ArchivedFrame, file: str) -> dict[str, Any]:
+    facts = {name: value for name, value in vars(record).items() if name != "payload"}
+    return {"file": file} | facts | {"captured_at": record.captured_at.isoformat()}
+
+
+@cache
+def _codec(name: str) -> Codec:
+    return load_codec(name)
