@@ -9,13 +9,13 @@ for verdict in detect(decode(read_back(keys, archive)), detector):
 
 import hashlib
 import os
-from collections import deque
+import time
 from collections.abc import Callable, Collection, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from functools import cache
 from itertools import islice
-from typing import TypeVar
 
 import pyarrow.compute as pc
 
@@ -28,6 +28,7 @@ from pipelines.archive import Archive, ArchivedFrame, FrameKey, commit_batches
 from pipelines.detectors import Detector
 from pipelines.detectors.scoring import scores_or_errors
 from pipelines.frame import Frame
+from pipelines.parallel import in_threads
 from pipelines.policy import Request
 from pipelines.sources import Failure, OnFailure, stop
 
@@ -36,9 +37,12 @@ MAX_WORKERS = 4
 SCORED_AT_ONCE = 16
 """Frames that a detector is given in one call."""
 
+OnTime = Callable[[str, float], None]
+"""Is told the name of a stage, and the seconds that it took."""
 
-T = TypeVar("T")
-R = TypeVar("R")
+
+def untimed(stage: str, seconds: float) -> None:
+    """Take no note of a time."""
 
 
 @dataclass(frozen=True)
@@ -66,14 +70,19 @@ def unstored(requests: Iterable[Request], archive: Archive) -> Iterator[Request]
 
 
 def compress(
-    requests: Iterable[Request], guard: Guard | None, *, on_failure: OnFailure = stop
+    requests: Iterable[Request], guard: Guard | None, *, on_failure: OnFailure = stop, on_time: OnTime = untimed
 ) -> Iterator[ArchivedFrame]:
     """Encode frames on several cores, in their order, and measure each against its decoded image.
 
     With a guard, what fails its checks is encoded anew, and in the end without loss. A frame of which there is no
     sound encoding is handed to `on_failure`.
     """
-    for request, result in _in_threads(lambda request: encode(request, guard), requests):
+
+    def work(request: Request) -> ArchivedFrame:
+        with _timed("compress", on_time):
+            return encode(request, guard)
+
+    for request, result in in_threads(work, requests, workers()):
         if isinstance(result, InspectCompressError):
             on_failure(Failure(image_name(request.frame), request.frame.frame_id, result))
         else:
@@ -87,9 +96,16 @@ def store(records: Iterable[ArchivedFrame], archive: Archive) -> Iterator[FrameK
 
 
 def read_back(
-    keys: Collection[FrameKey], archive: Archive, *, on_failure: OnFailure = stop
+    keys: Collection[FrameKey],
+    archive: Archive,
+    *,
+    between: tuple[datetime, datetime] | None = None,
+    on_failure: OnFailure = stop,
 ) -> Iterator[ArchivedFrame]:
-    """Read records from the archive, in its order. Damaged and missing ones are handed to `on_failure`."""
+    """Read records from the archive, in its order. Damaged and missing ones are handed to `on_failure`.
+
+    Where they were stored `between` two times, only the files of that time are opened, unless one is not there.
+    """
     wanted = set(keys)
 
     def damaged(key: FrameKey, error: ArchiveError) -> None:
@@ -97,34 +113,46 @@ def read_back(
             wanted.remove(key)
             on_failure(Failure(key.frame_id, key.frame_id, error))
 
-    where = pc.field("frame_id").isin([key.frame_id for key in wanted])
-    for record in archive.frames(where=where, on_damaged=damaged):
-        if record.key in wanted:
-            wanted.remove(record.key)
-            yield record
+    for part in (_stored(between), None) if between else (None,):
+        if wanted:
+            named = pc.field("frame_id").isin([key.frame_id for key in wanted])
+            for record in archive.frames(where=named if part is None else named & part, on_damaged=damaged):
+                if record.key in wanted:
+                    wanted.remove(record.key)
+                    yield record
     for key in sorted(wanted):
         error = ArchiveError(f"{archive.uri}: frame {key.frame_id} is not there any more; run again")
         on_failure(Failure(key.frame_id, key.frame_id, error))
 
 
-def decode(records: Iterable[ArchivedFrame], *, on_failure: OnFailure = stop) -> Iterator[Frame]:
+def decode(
+    records: Iterable[ArchivedFrame], *, on_failure: OnFailure = stop, on_time: OnTime = untimed
+) -> Iterator[Frame]:
     """Turn records back into frames, each with the codec that its row names."""
     codec_of = cache(load_codec)
-    for record, result in _in_threads(lambda record: _decoded(record, codec_of(record.codec)), records):
+
+    def work(record: ArchivedFrame) -> Frame:
+        with _timed("decode", on_time):
+            return _decoded(record, codec_of(record.codec))
+
+    for record, result in in_threads(work, records, workers()):
         if isinstance(result, InspectCompressError):
             on_failure(Failure(image_name(record), record.frame_id, result))
         else:
             yield result
 
 
-def detect(frames: Iterable[Frame], detector: Detector, *, on_failure: OnFailure = stop) -> Iterator[Verdict]:
+def detect(
+    frames: Iterable[Frame], detector: Detector, *, on_failure: OnFailure = stop, on_time: OnTime = untimed
+) -> Iterator[Verdict]:
     """Score frames; one at or above the detector's threshold is defective.
 
     A frame that the detector cannot score is handed to `on_failure`.
     """
     waiting = iter(frames)
     while batch := list(islice(waiting, SCORED_AT_ONCE)):
-        scores = scores_or_errors(detector, [frame.pixels for frame in batch])
+        with _timed("detect", on_time):
+            scores = scores_or_errors(detector, [frame.pixels for frame in batch])
         for frame, score in zip(batch, scores, strict=True):
             if isinstance(score, DetectorError):
                 on_failure(Failure(image_name(frame), frame.frame_id, score))
@@ -139,6 +167,9 @@ def encode(request: Request, guard: Guard | None) -> ArchivedFrame:
     """
     frame, pixels = request.frame, request.frame.pixels
     kept = _encoded(request, guard)
+    asked = request.asked
+    otherwise = [request.reason] if request.reason else []
+    otherwise += map(str, kept.attempts)
     height, width = pixels.shape[:2]
     return ArchivedFrame(
         frame_id=frame.frame_id,
@@ -152,6 +183,8 @@ def encode(request: Request, guard: Guard | None) -> ArchivedFrame:
         payload=kept.data,
         bit_depth=bit_depth(pixels),
         pixels_sha256=hashlib.sha256(sample_bytes(pixels)).hexdigest(),
+        decoded_sha256=hashlib.sha256(sample_bytes(kept.reconstruction)).hexdigest(),
+        sequence=frame.sequence,
         psnr=psnr(pixels, kept.reconstruction),
         line=frame.line,
         station=frame.station,
@@ -159,16 +192,33 @@ def encode(request: Request, guard: Guard | None) -> ArchivedFrame:
         camera=frame.camera,
         meta=frame.meta,
         rule=request.rule,
-        fallback="; ".join(map(str, kept.attempts)),
-        asked_codec=request.codec.codec_id if kept.attempts else "",
-        asked_model=request.codec.model if kept.attempts else "",
-        asked_quality=request.quality if kept.attempts else 0,
+        fallback="; ".join(otherwise),
+        asked_codec=asked.codec.codec_id if otherwise else "",
+        asked_model=asked.codec.model if otherwise else "",
+        asked_quality=asked.quality if otherwise else 0,
     )
 
 
 def image_name(frame: Frame | ArchivedFrame) -> str:
     """The frame's path in its source where it has one, else its id."""
     return frame.meta.get("path", frame.frame_id)
+
+
+def workers() -> int:
+    """How many frames are encoded or decoded at once."""
+    return min(os.cpu_count() or 1, MAX_WORKERS)
+
+
+@contextmanager
+def _timed(stage: str, on_time: OnTime) -> Iterator[None]:
+    begun = time.perf_counter()
+    yield
+    on_time(stage, time.perf_counter() - begun)
+
+
+def _stored(between: tuple[datetime, datetime]) -> pc.Expression:
+    first, last = between
+    return (pc.field("stored_at") >= first) & (pc.field("stored_at") <= last)
 
 
 def _encoded(request: Request, guard: Guard | None) -> Guarded:
@@ -192,28 +242,10 @@ def _decoded(record: ArchivedFrame, codec: Codec) -> Frame:
         pixels=pixels,
         frame_id=record.frame_id,
         captured_at=record.captured_at,
+        sequence=record.sequence,
         line=record.line,
         station=record.station,
         product=record.product,
         camera=record.camera,
         meta=record.meta,
     )
-
-
-def _in_threads(work: Callable[[T], R], items: Iterable[T]) -> Iterator[tuple[T, R | InspectCompressError]]:
-    """Each item with its result or its error, in order; a worker's count of items is held ahead."""
-
-    def guarded(item: T) -> tuple[T, R | InspectCompressError]:
-        try:
-            return item, work(item)
-        except InspectCompressError as error:
-            return item, error
-
-    workers = min(os.cpu_count() or 1, MAX_WORKERS)
-    waiting = iter(items)
-    with ThreadPoolExecutor(workers) as pool:
-        running = deque(pool.submit(guarded, item) for item in islice(waiting, workers + 1))
-        while running:
-            result = running.popleft().result()
-            running.extend(pool.submit(guarded, item) for item in islice(waiting, 1))
-            yield result
