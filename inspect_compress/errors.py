@@ -60,6 +60,14 @@ class AuditError(InspectCompressError):
     """The audit log cannot be read or written, or is not asked in a way that it understands."""
 
 
+class SpoolError(InspectCompressError):
+    """A frame cannot be written to the spool, or its file there is damaged."""
+
+
+class LedgerError(InspectCompressError):
+    """The ledger of a line's frames cannot be read or written."""
+
+
 class EvidenceError(InspectCompressError):
     """A run's folder is not whole, or does not agree with itself or with the frames that it was made from."""
 
