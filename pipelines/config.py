@@ -10,6 +10,7 @@ from pydantic import (
     AfterValidator,
     BeforeValidator,
     Field,
+    PrivateAttr,
     ValidationInfo,
     field_validator,
     model_validator,
@@ -96,6 +97,8 @@ class PolicyConfig(Section):
 class LineConfig(Section):
     """A whole configuration. Without `[detect]`, frames are stored and read back, and not inspected."""
 
+    _file: Path | None = PrivateAttr(default=None)
+
     source: SourceTable
     compress: CompressConfig = CompressConfig()
     archive: ArchiveConfig
@@ -115,7 +118,24 @@ class LineConfig(Section):
             raise ValueError("suspect and good are for a detector to say; add a [detect] section, or leave them out")
         return policy
 
+    @property
+    def file(self) -> Path | None:
+        """The file that it was read from; None where it came from Python."""
+        return self._file
+
+    @property
+    def state(self) -> Path:
+        """The folder of the ledger and the spool."""
+        uri = self.archive.uri
+        if self.flow.state:
+            return self.flow.state
+        if "://" not in uri:
+            return Path(f"{uri.rstrip('/')}.state")
+        return (self.file or Path("line.toml")).with_suffix(".state")
+
 
 def read_config(path: Path) -> LineConfig:
     """Read a configuration. Raises ConfigError that names the file and the key, and says what to do."""
-    return read_settings(path, LineConfig)
+    config = read_settings(path, LineConfig)
+    config._file = Path(path)
+    return config

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 from threading import Timer
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from inspect_compress.progress import progress
 
@@ -10,6 +10,19 @@ DELAY = 2.0
 """Seconds before the first bar appears."""
 
 T = TypeVar("T")
+
+
+class Track(Protocol):
+    """Shows how far an iterable has come; `total` is None where that is not known."""
+
+    def __call__(self, items: Iterable[T], what: str, total: int | None) -> Iterable[T]:
+        """Return `items`, watched."""
+        ...
+
+
+def untracked(items: Iterable[T], what: str, total: int | None) -> Iterable[T]:
+    """Show nothing."""
+    return items
 
 
 class Bars:

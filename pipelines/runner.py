@@ -1,72 +1,34 @@
-"""One run of the chain: capture, compress, store, read back, decode, detect. Printing is done elsewhere.
+"""A run of a line: capture, compress, store, read back, decode, detect. Printing is done elsewhere.
 
-Everything is stored before the first decoded frame is inspected, and a detector that fails on an original
-changes only its quality: no detector stands between a frame and the archive. What the archive holds already is
-neither compressed nor stored again.
+A detector that fails on an original changes only its quality, and one that is slow only its verdict: no detector
+stands between a frame and the archive. What the archive holds already is neither compressed nor stored again.
 """
 
-from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
-from operator import length_hint
-from threading import Event as Flag
-from typing import Any, Protocol, TypeVar
+import hashlib
+import secrets
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass
+from typing import Any
 
-import numpy as np
-
-from inspect_compress.codecs import load_codec
-from inspect_compress.guard import BEST, Floor
-from inspect_compress.images import Image, read_image
-from pipelines.archive import Archive, ArchivedFrame, FrameKey
-from pipelines.config import CompressConfig, DetectConfig, LineConfig
-from pipelines.datasets import Dataset, read_dataset, split_dataset
-from pipelines.detectors import Detector, load_detector
-from pipelines.detectors.depth import EightBitDetector
-from pipelines.detectors.threshold import settle_threshold
-from pipelines.flow.events import Events, Finished, Observer, Started
-from pipelines.frame import Frame
-from pipelines.line_codec import line_codec
-from pipelines.policy import Policy, Request, Setting, choose
+from inspect_compress.errors import InspectCompressError, SpoolError
+from pipelines.archive import Archive
+from pipelines.chain import Chain, line_dataset, line_guard, line_late, line_policy, trained_detector
+from pipelines.config import LineConfig
+from pipelines.flow.events import Alarm, Events, Finished, Observer, Started
+from pipelines.flow.ledger import FILE_NAME, Balance, Ledger
+from pipelines.flow.running import Flow
+from pipelines.flow.spool import Spool
+from pipelines.flow.tally import Fallback, Tally
+from pipelines.governance.audit import AuditLog, who
+from pipelines.governance.settings import key_ring
+from pipelines.progress import Track, untracked
 from pipelines.sources import Failure, Source, open_source
-from pipelines.stages import (
-    Guard,
-    Verdict,
-    compress,
-    decode,
-    detect,
-    image_name,
-    read_back,
-    store,
-    unstored,
-)
+from pipelines.stages import Verdict
 
-SEED = 0
-"""Of the dataset's splits and the detector's training: a run can be repeated."""
-
-T = TypeVar("T")
-
-
-class Track(Protocol):
-    """Shows how far an iterable has come; `total` is None where that is not known."""
-
-    def __call__(self, items: Iterable[T], what: str, total: int | None) -> Iterable[T]:
-        """Return `items`, watched."""
-        ...
-
-
-def untracked(items: Iterable[T], what: str, total: int | None) -> Iterable[T]:
-    """Show nothing."""
-    return items
-
-
-@dataclass(frozen=True)
-class Fallback:
-    """A frame that the guard stored otherwise than was asked for, how, and why."""
-
-    image: str
-    codec: str
-    quality: int
-    reason: str
+LATEST = 1000
+"""Verdicts, failures and fallbacks that a run which goes on for ever keeps of each."""
 
 
 @dataclass(frozen=True)
@@ -75,12 +37,15 @@ class LineResult:
 
     `mean_psnr` is in dB over the frames that were changed at all; None where none was. `threshold` is None
     where nothing was inspected. `rules` counts the frames by the rule that chose their quality; `fallbacks` are
-    those that are stored otherwise than was asked for.
+    those that are stored otherwise than was asked for. Of a source that was followed, `verdicts`, `failures` and
+    `fallbacks` are the latest ones. `ledger` is the balance over all runs; `interrupted` says that this one was
+    asked to end, `followed` that its source has no end of its own.
     """
 
     captured: int
     stored: int
     already_stored: int
+    failed: int
     source_bytes: int
     raw_bytes: int
     stored_bytes: int
@@ -91,6 +56,14 @@ class LineResult:
     archive: str
     rules: dict[str, int]
     fallbacks: tuple[Fallback, ...]
+    ledger: Balance
+    followed: bool
+    interrupted: bool
+
+    @property
+    def complete(self) -> bool:
+        """Whether the run did all that it was to do: with no frame failed, or until it was to end."""
+        return (self.followed and self.interrupted) or not (self.failed or self.interrupted)
 
     def to_dict(self) -> dict[str, Any]:
         """The result as it is printed by `--json`."""
@@ -99,7 +72,7 @@ class LineResult:
                 "captured": self.captured,
                 "stored": self.stored,
                 "already_stored": self.already_stored,
-                "failed": len(self.failures),
+                "failed": self.failed,
             },
             "bytes": {
                 "source_files": self.source_bytes,
@@ -112,6 +85,8 @@ class LineResult:
             "detections": [vars(verdict) for verdict in self.verdicts],
             "failures": [{"image": f.image, "reason": str(f.error)} for f in self.failures],
             "archive": self.archive,
+            "ledger": asdict(self.ledger),
+            "interrupted": self.interrupted,
         }
 
 
@@ -120,7 +95,7 @@ def run_line(
     *,
     source: Source | None = None,
     observers: Sequence[Observer] = (),
-    stop: Flag | None = None,
+    stop: threading.Event | None = None,
     track: Track = untracked,
 ) -> LineResult:
     """Run the chain over what the source holds; where it is followed, until `stop` is set.
@@ -129,138 +104,122 @@ def run_line(
     the result's `failures`; the others are stored. Raises InspectCompressError where the source, archive, codec or
     detector as a whole cannot be used.
     """
-    failures: list[Failure] = []
-    tell = Events(observers)
-    if source is None:
-        source = open_source(config.source, on_failure=failures.append, stop=stop)
-    policy, guard = _policy(config), _guard(config.compress)
-    dataset = split_dataset(read_dataset(config.detect.train), seed=SEED) if config.detect else None
-    archive = Archive(config.archive.uri)
-    detector = _trained(config.detect, dataset, track) if config.detect and dataset else None
+    stop = stop or threading.Event()
+    source = source or open_source(
+        config.source,
+        on_failure=lambda failure: flow.source_failed(failure),
+        on_stall=lambda stall: flow.source_stalls(stall),
+        stop=stop,
+    )
+    policy, guard, dataset = line_policy(config), line_guard(config.compress), line_dataset(config)
+    archive = Archive(config.archive.uri, keys=key_ring(config.encryption))
+    detector = trained_detector(config.detect, dataset, track) if config.detect and dataset else None
+    name = config.detect.detector if config.detect else ""
+    chain = Chain(policy, guard, line_late(config, policy), detector, name)
 
-    tell(Started("", config.source.line, policy.default.codec.codec_id, policy.default.codec.model))
-    captured: dict[FrameKey, str] = {}
-    made: dict[FrameKey, FrameKey] = {}
-    frames = track(source, "storing", length_hint(source) or None)
-    fresh = unstored(_noted(choose(frames, policy, detector), captured), archive)
-    records = compress(fresh, guard, on_failure=failures.append)
-    stored = sum(1 for _ in store(_answering(records, made), archive))
-
-    lost = {failure.frame_id for failure in failures}
-    rows = archive.answers() | made
-    keys = [rows.get(key, key) for key in captured if key.frame_id not in lost]
-    totals = _Totals()
-    back = track(read_back(keys, archive, on_failure=failures.append), "reading back", len(keys))
-    decoded = decode(totals.counted(back), on_failure=failures.append)
-    verdicts = list(detect(decoded, detector, on_failure=failures.append)) if detector else _drained(decoded)
-
-    tell(Finished(len(captured), stored, len(keys) - stored, len(failures), 0, 0, 0))
-    order = {key.frame_id: position for position, key in enumerate(captured)}
+    durable = getattr(source, "durable", False)
+    follows = getattr(config.source, "follow", False) or not durable
+    tally = Tally(LATEST if follows else None)
+    tell = Events([tally, *observers])
+    with ExitStack() as stack:
+        ledger, spool = _state(config, archive, stack)
+        flow = Flow(
+            chain,
+            config.flow,
+            archive=archive,
+            ledger=ledger,
+            spool=spool,
+            tally=tally,
+            tell=tell,
+            stop=stop,
+            track=track,
+            durable=durable,
+            follows=follows,
+        )
+        with _audited(config, archive, chain, ledger, tally, tell):
+            flow.run(source)
+        balance = ledger.balance()
     return LineResult(
-        captured=len(captured),
-        stored=stored,
-        already_stored=len(keys) - stored,
-        source_bytes=totals.source_bytes,
-        raw_bytes=totals.raw_bytes,
-        stored_bytes=totals.stored_bytes,
-        mean_psnr=float(np.mean(totals.psnr)) if totals.psnr else None,
+        captured=tally.captured,
+        stored=tally.stored,
+        already_stored=tally.already_stored,
+        failed=tally.failed,
+        source_bytes=tally.source_bytes,
+        raw_bytes=tally.raw_bytes,
+        stored_bytes=tally.stored_bytes,
+        mean_psnr=tally.mean_psnr,
         threshold=detector.threshold if detector else None,
-        verdicts=tuple(sorted(verdicts, key=lambda verdict: order[verdict.frame_id])),
-        failures=tuple(_named(failures, captured)),
+        verdicts=tuple(tally.in_order()),
+        failures=tuple(tally.failures),
         archive=archive.uri,
-        rules=dict(sorted(totals.rules.items())),
-        fallbacks=tuple(totals.fallbacks),
+        rules=dict(sorted(tally.rules.items())),
+        fallbacks=tuple(tally.fallbacks),
+        ledger=balance,
+        followed=follows,
+        interrupted=stop.is_set(),
     )
 
 
-class _Totals:
-    """Sums over the records that pass."""
-
-    def __init__(self) -> None:
-        self.source_bytes = self.raw_bytes = self.stored_bytes = 0
-        self.psnr: list[float] = []
-        self.rules: Counter[str] = Counter()
-        self.fallbacks: list[Fallback] = []
-
-    def counted(self, records: Iterable[ArchivedFrame]) -> Iterator[ArchivedFrame]:
-        for record in records:
-            self.source_bytes += int(record.meta.get("file_bytes", 0))
-            self.raw_bytes += record.width * record.height * record.channels * (2 if record.bit_depth > 8 else 1)
-            self.stored_bytes += len(record.payload)
-            if record.psnr is not None:
-                self.psnr.append(record.psnr)
-            if record.rule:
-                self.rules[record.rule] += 1
-            if record.fallback:
-                self.fallbacks.append(Fallback(image_name(record), record.codec, record.quality, record.fallback))
-            yield record
+def _state(config: LineConfig, archive: Archive, stack: ExitStack) -> tuple[Ledger, Spool]:
+    """The ledger and the spool of this process, until `stack` is closed."""
+    folder, owner = config.state, secrets.token_hex(8)
+    limits = {"most_bytes": config.flow.spool_bytes, "free_bytes": config.flow.free_bytes}
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        spool = Spool(folder / "spool", owner, **limits, keys=archive.keys)
+    except OSError as error:
+        raise SpoolError(
+            f"{folder}: cannot be written: {error.strerror or error}; name a folder as state in [flow]"
+        ) from error
+    ledger = Ledger(folder / FILE_NAME, owner)
+    stack.callback(spool.close)
+    stack.callback(ledger.close)
+    return ledger, spool
 
 
-def _policy(config: LineConfig) -> Policy:
-    codec, lossless = line_codec(config), Setting(load_codec(config.compress.lossless), BEST)
-    rules = config.policy
-
-    def setting(quality: int | str) -> Setting:
-        return Setting(codec, quality) if isinstance(quality, int) else lossless
-
-    return Policy(
-        default=Setting(codec, config.compress.quality),
-        products={name: setting(quality) for name, quality in rules.products.items()},
-        suspect=None if rules.suspect is None else setting(rules.suspect),
-        good=None if rules.good is None else setting(rules.good),
-        audit=lossless if rules.audit_every else None,
-        audit_every=rules.audit_every or 1,
-    )
-
-
-def _guard(config: CompressConfig) -> Guard | None:
-    if not config.verify:
-        return None
-    return Guard(load_codec(config.lossless), Floor(config.min_psnr, config.min_ms_ssim))
-
-
-def _noted(requests: Iterable[Request], captured: dict[FrameKey, str]) -> Iterator[Request]:
-    """Note what is asked for, and the name of the frame, as each request passes."""
-    for request in requests:
-        captured[request.key] = image_name(request.frame)
-        yield request
-
-
-def _answering(records: Iterable[ArchivedFrame], made: dict[FrameKey, FrameKey]) -> Iterator[ArchivedFrame]:
-    """Note as which row each request is stored."""
-    for record in records:
-        made[record.asked] = record.key
-        yield record
-
-
-def _named(failures: Iterable[Failure], captured: dict[FrameKey, str]) -> Iterator[Failure]:
-    """The failures with the image's name, where only the frame's id was known."""
-    names = {key.frame_id: name for key, name in captured.items()}
-    for failure in failures:
-        yield replace(failure, image=names.get(failure.frame_id, failure.image))
+@contextmanager
+def _audited(
+    config: LineConfig, archive: Archive, chain: Chain, ledger: Ledger, tally: Tally, tell: Events
+) -> Iterator[None]:
+    """Tell the begin and the end of a run, and have both in the audit log of the archive."""
+    codec, quality = chain.policy.default
+    file = str(config.file or "")
+    settings = {
+        "config": file,
+        "config_sha256": hashlib.sha256(config.file.read_bytes()).hexdigest() if config.file else "",
+        "line": config.source.line,
+        "codec": codec.codec_id,
+        "model": codec.model,
+        "quality": quality,
+        "detector": chain.detector_name,
+    }
+    tell(Started(file, config.source.line, codec.codec_id, codec.model))
+    _entry(archive, "run started", settings, tell)
+    reason = ""
+    try:
+        yield
+    except BaseException as error:
+        reason = str(error) or type(error).__name__
+        raise
+    finally:
+        balance = ledger.balance()
+        done = Finished(
+            captured=tally.captured,
+            stored=tally.stored,
+            already_stored=tally.already_stored,
+            failed=tally.failed,
+            dropped=tally.dropped,
+            degraded=tally.degraded,
+            waiting=balance.waiting,
+        )
+        tell(done)
+        details = {"line": config.source.line, "run": asdict(done), "ledger": asdict(balance), "error": reason}
+        _entry(archive, "run ended", details, tell)
 
 
-def _drained(frames: Iterable[Frame]) -> list[Verdict]:
-    """Decode every frame, as proof that it can be, and inspect none."""
-    for _ in frames:
-        pass
-    return []
-
-
-def _trained(config: DetectConfig, dataset: Dataset, track: Track) -> Detector:
-    """The detector, fit on the train split, its threshold its own or fixed on the calibration split."""
-    detector = EightBitDetector(load_detector(config.detector))
-    for images, labels in track([_pixels(dataset, "train", track)], "training the detector", None):
-        detector.fit(images, labels, seed=SEED)
-    images, labels = _pixels(dataset, "calibration", track)
-    detector.threshold = settle_threshold(
-        detector, detector.score(images), labels, target_far=config.target_false_alarm_rate
-    )
-    return detector
-
-
-def _pixels(dataset: Dataset, split: str, track: Track) -> tuple[list[Image], np.ndarray]:
-    """The images of one split, and a bool array that is True where one is defective."""
-    items = [item for item in dataset.items if item.split == split]
-    images = [read_image(item.image) for item in track(items, f"reading the {split} split", len(items))]
-    return images, np.array([item.is_defective for item in items], dtype=np.bool_)
+def _entry(archive: Archive, action: str, details: Mapping[str, Any], tell: Events) -> None:
+    """Write to the audit log; a line does not stand still where that cannot be done, but it is told."""
+    try:
+        AuditLog(archive.uri).append(action, by=who(), details=details)
+    except InspectCompressError as error:
+        tell(Alarm("audit", f"{error}; the entry {action!r} is missing", 1, 0))
