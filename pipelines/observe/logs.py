@@ -24,7 +24,7 @@ LINES_HELD = 10_000
 """Most log lines that wait to be written."""
 FILE_BYTES, FILES_KEPT = 64 << 20, 10
 """A log file is set aside at this size, and so many of them are kept: 704 MiB at most."""
-LAST_LINES_WITHIN = 2.0
+LAST_LINES_WITHIN = 0.5
 """Seconds that the end of a run waits for the last lines to be written."""
 
 _log = logging.getLogger("pipelines.line")

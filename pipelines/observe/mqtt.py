@@ -41,8 +41,10 @@ RETRY_AT_FIRST, RETRY_AT_MOST = 1, 30
 """Seconds between two attempts to reach a broker; they double from the first to the last."""
 UNDER_WAY = 20
 """Most messages that are sent and not yet acknowledged."""
-LAST_MESSAGES_WITHIN = 2.0
-"""Seconds that the end of a run waits for the last messages to be delivered."""
+CONNECT_WITHIN = 5.0
+"""Seconds that a broker has to accept a connection."""
+LAST_MESSAGES_WITHIN = 1.0
+"""Seconds that the end of a run waits for the last messages to be delivered; a run has to end within ten."""
 TICK = 0.25
 """Seconds between two looks at whether figures are due, the connection is back, or a message is acknowledged."""
 
@@ -82,14 +84,14 @@ class Mqtt:
     ) -> None:
         self._stopping.set()
         self._woken.set()
-        self._sender.join(LAST_MESSAGES_WITHIN + 1)
+        self._sender.join(LAST_MESSAGES_WITHIN + TICK)
         if self._client.is_connected():
             self._client.publish(*self._status("offline", "stopped"), qos=1, retain=True)
             self._client.disconnect()
         # The client's own thread may hang in a name look-up, and stopping it waits for it.
         stopper = threading.Thread(target=self._client.loop_stop, daemon=True)
         stopper.start()
-        stopper.join(LAST_MESSAGES_WITHIN)
+        stopper.join(TICK)
         with self._lock:
             left = len(self._outbox) + len(self._under_way)
             self._discarded += left
@@ -123,7 +125,7 @@ class Mqtt:
 
     def _new_client(self) -> paho.Client:
         client = paho.Client(CallbackAPIVersion.VERSION2)
-        client.connect_timeout = LAST_MESSAGES_WITHIN
+        client.connect_timeout = CONNECT_WITHIN
         client.reconnect_delay_set(RETRY_AT_FIRST, RETRY_AT_MOST)
         client.max_inflight_messages_set(UNDER_WAY)
         client.will_set(*self._status("offline", "lost"), qos=1, retain=True)
@@ -167,7 +169,7 @@ class Mqtt:
             self._settle()
             while len(self._under_way) < UNDER_WAY and self._client.is_connected() and self._publish():
                 self._settle()
-            if deadline < float("inf") and not self._outbox and not self._under_way:
+            if deadline < float("inf") and (self._trouble or not (self._outbox or self._under_way)):
                 return
 
     def _publish(self) -> bool:
