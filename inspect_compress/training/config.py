@@ -31,6 +31,8 @@ class TrainConfig(Settings):
     learning_rate: float = Field(1e-3, gt=0)
     map_part: float = Field(0.2, ge=0, le=1)
     """Part of the steps in which λ varies within the crop."""
+    halve_large: bool = True
+    """Whether to halve every image that is large enough; else some of all sizes, as of small ones."""
     ema: float = Field(0.999, ge=0, lt=1)
     seed: int = 0
     checkpoint_minutes: float = Field(3, gt=0)

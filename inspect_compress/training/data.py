@@ -15,6 +15,10 @@ from inspect_compress.qarv.network import MARGIN
 from inspect_compress.qarv.planes import to_planes
 from inspect_compress.training.config import SourceConfig
 
+LABELS = "labels.csv"
+HELD_OUT = "held_out"
+"""The split of frames that the first source's labels set aside for the validation curve."""
+
 _HALVE_PART = 0.3
 _COLOUR_PLANE_PART = 0.4
 
@@ -29,25 +33,44 @@ class Source:
 
 def image_files(source: SourceConfig) -> list[Path]:
     """The images of a source: rows of split `train` of a labels.csv, or all images of a folder."""
-    labels = source.path / "labels.csv" if source.path.is_dir() else source.path
+    labels = _labels(source)
     if not labels.is_file():
         return list_images(source.path)
-    with labels.open(newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
-    if rows and "image" not in rows[0]:
-        raise DatasetError(f"{labels}: has no column `image`")
-    files = [labels.parent / row["image"] for row in rows if row.get("split", "train") == "train"]
+    files = _rows(labels, "train")
     if not files:
         raise DatasetError(f"{labels}: has no rows of split `train`")
     return files
 
 
+def load_held_out(source: SourceConfig) -> list[Image]:
+    """The images in rows of split `held_out` of a source's labels.csv; none where there is no such file."""
+    labels = _labels(source)
+    return [read_8_bit_image(file) for file in _rows(labels, HELD_OUT)] if labels.is_file() else []
+
+
+def _labels(source: SourceConfig) -> Path:
+    return source.path / LABELS if source.path.is_dir() else source.path
+
+
+def _rows(labels: Path, split: str) -> list[Path]:
+    with labels.open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    if rows and "image" not in rows[0]:
+        raise DatasetError(f"{labels}: has no column `image`")
+    return [labels.parent / row["image"] for row in rows if row.get("split", "train") == split]
+
+
 def load_sources(configs: Sequence[SourceConfig], held_out: int) -> tuple[list[Source], list[Image]]:
-    """Read all images; the second list is `held_out` evenly spaced ones of the first source, not in the first."""
+    """Read all images to learn from, and those of the first source that are held out of them.
+
+    These are the rows of split `held_out`, or, where there are none, `held_out` evenly spaced ones.
+    """
     sources, validation = [], []
     for number, config in enumerate(configs):
         files = image_files(config)
         if number == 0:
+            validation = load_held_out(config)
+        if number == 0 and not validation:
             chosen = set(files[:: max(1, len(files) // held_out)][:held_out])
             validation = [read_8_bit_image(file) for file in sorted(chosen)]
             files = [file for file in files if file not in chosen]
@@ -64,12 +87,13 @@ def spread_over(sources: Sequence[Source], count: int) -> list[Image]:
 class Crops:
     """Random crops as planes `(B, 1, size, size)`, float32; the outer MARGIN repeats the crop's border.
 
-    Some are halved by an area filter first, and colour images give their difference planes as well; all are
-    mirrored and transposed at random.
+    Some are halved by an area filter first, with `halve_large` all that are large enough. Colour images give their
+    difference planes as well; all are mirrored and transposed at random.
     """
 
-    def __init__(self, sources: Sequence[Source], size: int) -> None:
+    def __init__(self, sources: Sequence[Source], size: int, *, halve_large: bool = True) -> None:
         self.sources = sources
+        self.halve_large = halve_large
         self.size = size
         weights = np.array([source.weight for source in sources])
         self.weights = weights / weights.sum()
@@ -81,7 +105,8 @@ class Crops:
         source = self.sources[rng.choice(len(self.sources), p=self.weights)]
         image = source.images[int(rng.integers(len(source.images)))]
         inner = self.size - 2 * MARGIN
-        if min(image.shape[:2]) >= 2 * inner or rng.random() < _HALVE_PART:
+        is_large = min(image.shape[:2]) >= 2 * inner
+        if (is_large and self.halve_large) or rng.random() < _HALVE_PART:
             image = halved(image)
         image = _cut(_at_least(image, inner), inner, rng)
         planes = np.concatenate(to_planes(image))
