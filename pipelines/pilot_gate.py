@@ -13,6 +13,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from inspect_compress.errors import ModelError
+from inspect_compress.files import read_file
 from inspect_compress.models.entry import Gate
 
 SUMMARY, HASHES = "summary.json", "hashes.json"
@@ -117,8 +118,6 @@ def _parsed(path: Path, data: bytes) -> Any:
 
 def _read(path: Path) -> bytes:
     try:
-        if path.stat().st_size > MAX_BYTES:
-            raise ModelError(f"{path}: is larger than {MAX_BYTES >> 20} MiB; is it a pilot's summary?")
-        return path.read_bytes()
+        return read_file(path, limit=MAX_BYTES)
     except OSError as error:
         raise ModelError(f"{path}: cannot be read: {error.strerror or error}; name a pilot's folder") from error

@@ -14,7 +14,7 @@ from filelock import FileLock
 from pydantic import ValidationError
 
 from inspect_compress.errors import ModelError
-from inspect_compress.files import output_errors, staged_folder, write_file
+from inspect_compress.files import output_errors, read_file, staged_folder, write_file
 from inspect_compress.models.card import read_curve
 from inspect_compress.models.entry import Entry, Gate, Retirement
 from inspect_compress.models.folder import CARD, ENTRY, WEIGHTS, registered_weights, registry_folder
@@ -208,8 +208,6 @@ def _json(entry: Entry) -> bytes:
 
 def _read(path: Path, limit: int) -> bytes:
     try:
-        if path.stat().st_size > limit:
-            raise ModelError(f"{path}: is larger than {limit >> 20} MiB; is it the right file?")
-        return path.read_bytes()
+        return read_file(path, limit=limit)
     except OSError as error:
         raise ModelError(f"{path}: cannot be read: {error.strerror or error}") from error
