@@ -2,7 +2,6 @@
 
 import copy
 import csv
-import io
 import math
 import time
 from collections.abc import Callable, Sequence
@@ -20,6 +19,7 @@ from inspect_compress.qarv.network import Block, Network, Shape
 from inspect_compress.qarv.strides import STRIDES
 from inspect_compress.qarv.weights import Model, read_weights, save_weights
 from inspect_compress.training.card import card_text
+from inspect_compress.training.checkpoint import checkpoint_bytes, read_checkpoint
 from inspect_compress.training.config import TrainConfig
 from inspect_compress.training.data import Crops, Source, load_sources, spread_over
 from inspect_compress.training.gradients import BatchGradients
@@ -27,7 +27,7 @@ from inspect_compress.training.objective import Outcome
 from inspect_compress.training.tables import fit_tables
 from inspect_compress.training.validation import Validation, unfitted
 
-CHECKPOINT = "checkpoint.pt"
+CHECKPOINT = "checkpoint.safetensors"
 LOG = "log.csv"
 
 _WARM_UP_STEPS = 100
@@ -88,7 +88,7 @@ def train(config: TrainConfig, *, resume: bool, report: Report) -> Path:
     crops = Crops(sources, config.crop, halve_large=config.halve_large)
     run = _new_run(config, crops, device)
     if resume:
-        run.load(torch.load(checkpoint, map_location=device, weights_only=True))
+        run.load(read_checkpoint(checkpoint))
     config.out.mkdir(parents=True, exist_ok=True)
     validation = Validation(held_out)
     _loop(config, run, crops, validation, device, report)
@@ -234,9 +234,7 @@ def _validate(config: TrainConfig, run: Run, model: Model, validation: Validatio
 
 
 def _save(config: TrainConfig, run: Run) -> None:
-    buffer = io.BytesIO()
-    torch.save(run.state(), buffer)
-    write_file(config.out / CHECKPOINT, buffer.getvalue(), overwrite=True)
+    write_file(config.out / CHECKPOINT, checkpoint_bytes(run.state()), overwrite=True)
 
 
 def _publish(

@@ -2,6 +2,7 @@
 
 import copy
 import csv
+import math
 import os
 import signal
 import subprocess
@@ -20,6 +21,7 @@ from inspect_compress.qarv.codec import QarvCodec
 from inspect_compress.qarv.network import Block, Network, Shape
 from inspect_compress.qarv.tables import gaussian_tables
 from inspect_compress.qarv.weights import installed_model, read_weights, save_weights
+from inspect_compress.training.checkpoint import checkpoint_bytes, read_checkpoint
 from inspect_compress.training.config import SourceConfig, read_config
 from inspect_compress.training.data import Crops, load_sources
 from inspect_compress.training.gradients import BatchGradients
@@ -76,20 +78,20 @@ def steps(folder: Path) -> list[int]:
 
 
 def test_a_killed_run_resumes_and_ends_with_weights_that_code(folder: Path) -> None:
-    checkpoint = folder / "run" / "checkpoint.pt"
+    checkpoint = folder / "run" / "checkpoint.safetensors"
     process = start(folder, 10)
     deadline = time.monotonic() + 120
     while not checkpoint.exists() and time.monotonic() < deadline and process.poll() is None:
         time.sleep(0.2)
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
-    reached = torch.load(checkpoint, weights_only=True)
+    reached = read_checkpoint(checkpoint)
 
     again = start(folder, reached["minutes"] + 0.1, "--resume")
     out, errors = again.communicate(timeout=180)
 
     assert again.returncode == 0, errors
-    assert torch.load(checkpoint, weights_only=True)["step"] > reached["step"]
+    assert read_checkpoint(checkpoint)["step"] > reached["step"]
     (weights,) = (folder / "run").glob("qarv-*.safetensors")
     assert out.strip().endswith(weights.name)
     assert "| plates | none | 100% |" in weights.with_suffix(".md").read_text()
@@ -101,12 +103,12 @@ def test_a_killed_run_resumes_and_ends_with_weights_that_code(folder: Path) -> N
 
 def test_a_finished_run_is_not_overwritten(folder: Path) -> None:
     (folder / "run").mkdir()
-    (folder / "run" / "checkpoint.pt").write_bytes(b"precious")
+    (folder / "run" / "checkpoint.safetensors").write_bytes(b"precious")
     process = start(folder, 1)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 1
     assert "pass --resume" in errors
-    assert (folder / "run" / "checkpoint.pt").read_bytes() == b"precious"
+    assert (folder / "run" / "checkpoint.safetensors").read_bytes() == b"precious"
 
 
 def test_training_lowers_the_loss_on_what_it_sees(folder: Path) -> None:
@@ -223,3 +225,23 @@ def test_a_bad_setting_is_named(folder: Path, change: str, complaint: str) -> No
 
 def _source(folder: Path, path: str = "images") -> SourceConfig:
     return SourceConfig(path=folder / path, weight=1, name="plates", licence="none")
+
+
+def test_a_checkpoint_holds_the_whole_state_and_an_older_one_is_refused(tmp_path: Path) -> None:
+    network = small()
+    optimizer = torch.optim.AdamW(network.parameters(), 1e-4, betas=(0.9, 0.98), fused=True)
+    sum(parameter.square().sum() for parameter in network.parameters()).backward()  # type: ignore[union-attr]
+    optimizer.step()
+    state = {"optimizer": optimizer.state_dict(), "norm": math.inf, "curve": [{"step": 3, "bd_rate": {"jpeg": None}}]}
+    path = tmp_path / "checkpoint.safetensors"
+    path.write_bytes(checkpoint_bytes(state))
+
+    read = read_checkpoint(path)
+    again = torch.optim.AdamW(network.parameters(), 1e-4, betas=(0.9, 0.98), fused=True)
+    again.load_state_dict(read["optimizer"])
+    assert (read["norm"], read["curve"]) == (math.inf, state["curve"])
+    torch.testing.assert_close(again.state_dict()["state"], optimizer.state_dict()["state"])
+
+    torch.save(state, path)
+    with pytest.raises(ConfigError, match="is not a checkpoint of this version"):
+        read_checkpoint(path)
