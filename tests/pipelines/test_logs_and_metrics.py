@@ -227,10 +227,14 @@ def test_a_run_is_logged_and_counted_as_its_file_says(tmp_path: Path) -> None:
         run_line(config, observers=observers)
         figures = scraped(port)
 
+    assert figures["frames_captured_total"] == figures["frames_stored_total"] == 3
+    assert figures["captured_bytes_total"] == 3 * 48 * 64
+    assert figures['stage_seconds_count{stage="compress"}'] == 3
     assert figures["log_lines_discarded_total"] == 0
     events = [json.loads(line)["event"] for line in (tmp_path / "line.jsonl").read_text().splitlines()]
     assert events[0] == "started"
     assert events[-1] == "finished"
+    assert events.count("stored") == 3
 
 
 def test_a_file_without_these_tables_is_observed_by_nobody(tmp_path: Path) -> None:

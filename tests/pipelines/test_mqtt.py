@@ -3,7 +3,9 @@
 import datetime
 import ipaddress
 import json
+import re
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -12,7 +14,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.request import urlopen
 
+import numpy as np
 import paho.mqtt.client as paho
 import pytest
 from cryptography import x509
@@ -21,6 +25,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from paho.mqtt.enums import CallbackAPIVersion
 
 from inspect_compress.errors import ConfigError
+from inspect_compress.images import write_png
 from pipelines.config import read_config
 from pipelines.flow.events import Event, Judged
 from pipelines.observe import observers_for
@@ -266,6 +271,43 @@ def test_a_wrong_password_is_logged_and_the_line_goes_on(tmp_path: Path) -> None
         broker.stop()
 
 
+@needs_a_broker
+def test_a_line_under_the_units_command_is_seen_from_its_first_frame_to_its_end(
+    tmp_path: Path, broker: Broker
+) -> None:
+    port = free_port()
+    (tmp_path / "line-1.toml").write_text(
+        '[source]\nkind = "folder"\npath = "frames"\nfollow = true\nline = "L1"\nsettle_seconds = 0.1\n'
+        '[compress]\ncodec = "jpeg"\n[archive]\nuri = "archive"\n[logs]\n'
+        f"[metrics]\nport = {port}\n"
+        f'[mqtt]\nhost = "127.0.0.1"\nport = {broker.port}\ntopic = "plant/l1"\n'
+    )
+    write_png(tmp_path / "frames" / "1.png", np.random.default_rng(1).integers(0, 256, (16, 16)).astype(np.uint8))
+    unit = (ROOT / "deploy" / "inspect-compress@.service").read_text()
+    command = re.search(r"^ExecStart=/opt/inspect-compress/bin/inspect-compress (.*)$", unit, re.M)
+    assert command
+    assert "KillSignal=SIGTERM\n" in unit
+    arguments = command[1].replace("/etc/inspect-compress/%i", str(tmp_path / "line-1")).split()
+
+    with Plant(broker.port) as plant:
+        line = subprocess.Popen(
+            [sys.executable, "-c", "from inspect_compress.cli import main; main()", *arguments],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        until(lambda: 'inspect_compress_frames_stored_total{line="L1"} 1.0' in figures_at(port))
+        line.send_signal(signal.SIGTERM)
+        printed, logged = line.communicate()
+        plant.waits_for(lambda plant: [m["status"] for m in plant.of("status")] == ["online", "offline"])
+
+    assert line.returncode == 0
+    assert json.loads(printed)["ledger"]["stored"] == 1
+    events = [json.loads(entry) for entry in logged.splitlines()]
+    assert [entry["event"] for entry in events if entry["event"] != "log"] == ["started", "finished"]
+    assert sum(report["frames"]["stored"] for report in plant.of("kpis")) == 1
+
+
 def test_a_password_that_everybody_can_read_is_refused(tmp_path: Path) -> None:
     (tmp_path / "password").write_text("secret")
     (tmp_path / "password").chmod(0o644)
@@ -314,6 +356,15 @@ def make_certificate(folder: Path) -> tuple[Path, Path]:
         key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
     )
     return paths
+
+
+def figures_at(port: int) -> str:
+    """What a line exposes; nothing, while it is not there yet."""
+    try:
+        with urlopen(f"http://127.0.0.1:{port}/metrics", timeout=30) as answer:
+            return answer.read().decode()
+    except OSError:
+        return ""
 
 
 def until(done: Callable[[], bool]) -> None:
