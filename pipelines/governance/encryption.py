@@ -163,7 +163,7 @@ def add_new_key(file: Path, key_id: str) -> None:
 
 
 def _write_secret(file: Path, data: bytes) -> None:
-    """Write a file that only its owner can read, whole or not at all."""
+    """Write a file that only its owner can read, or those who could read it before, whole or not at all."""
     with output_errors(file):
         file.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(prefix=f".{file.name}.", dir=file.parent)  # readable by its owner only
@@ -172,9 +172,18 @@ def _write_secret(file: Path, data: bytes) -> None:
                 opened.write(data)
                 opened.flush()
                 os.fsync(opened.fileno())
+                if file.exists():
+                    _let_the_same_read(opened.fileno(), file.stat())
             Path(name).replace(file)
         finally:
             Path(name).unlink(missing_ok=True)
+
+
+def _let_the_same_read(handle: int, before: os.stat_result) -> None:
+    """Give an open file the owner, group and mode of the one that it replaces."""
+    if os.name == "posix":
+        os.fchown(handle, before.st_uid, before.st_gid)
+        os.fchmod(handle, before.st_mode & 0o777)
 
 
 def _decoded(text: Any, key_id: str, source: str) -> bytes:

@@ -83,6 +83,16 @@ def test_a_new_key_becomes_the_current_one_and_the_old_ones_stay(tmp_path: Path)
         add_new_key(file, "2028")
 
 
+def test_whoever_may_read_the_key_file_may_read_it_with_another_key_in_it(tmp_path: Path) -> None:
+    file = tmp_path / "keys.toml"
+    add_new_key(file, "2027")
+    file.chmod(0o640)
+
+    add_new_key(file, "2028")
+
+    assert file.stat().st_mode & 0o777 == 0o640
+
+
 @pytest.mark.parametrize("mode", [0o604, 0o620, 0o666])
 def test_a_key_file_that_others_can_read_is_refused(tmp_path: Path, mode: int) -> None:
     file = tmp_path / "keys.toml"
