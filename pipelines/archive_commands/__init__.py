@@ -2,7 +2,7 @@
 
 import typer
 
-from pipelines.archive_commands import look
+from pipelines.archive_commands import keys, look
 
 app = typer.Typer(
     help="Look into an archive of frames, take frames out, check it, and let go what is too old.",
@@ -13,3 +13,4 @@ app.command()(look.query)
 app.command()(look.get)
 app.command()(look.verify)
 app.command()(look.stats)
+app.command()(keys.rotate)

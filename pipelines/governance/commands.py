@@ -1,10 +1,12 @@
-"""The commands `audit`, `keys` and `archive rotate`: what they ask for and print. Their work is done beside them."""
+"""The commands `audit` and `keys`: what they ask for and what they print. Their work is done beside them."""
 
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from pipelines.archive_commands.options import printable
 
 if TYPE_CHECKING:
     from pipelines.governance.audit import AuditLog
@@ -20,16 +22,6 @@ Place = Annotated[
     typer.Argument(
         help="The archive or the registry of models: a folder or an object store's URI.",
         metavar="URI",
-        show_default=False,
-    ),
-]
-
-KeyFile = Annotated[
-    Path | None,
-    typer.Option(
-        "--keys",
-        help="The key file of an encrypted archive; else the keys are those in INSPECT_COMPRESS_KEYS.",
-        metavar="KEYFILE",
         show_default=False,
     ),
 ]
@@ -53,7 +45,7 @@ def audit_list(
             typer.echo(json.dumps(asdict(entry), ensure_ascii=False))
         else:
             details = json.dumps(entry.details, ensure_ascii=False)
-            typer.echo(_printable(f"{entry.number:>6}  {entry.at}  {entry.by}  {entry.action}  {details}"))
+            typer.echo(printable(f"{entry.number:>6}  {entry.at}  {entry.by}  {entry.action}  {details}"))
 
 
 @audit.command("verify")
@@ -84,9 +76,7 @@ def audit_verify(
     if as_json:
         typer.echo(json.dumps({"sound": not problems, "head": end, "problems": problems}, ensure_ascii=False))
     else:
-        lines = [_printable(problem) for problem in problems] or [
-            "every entry is as it was written, and in its place"
-        ]
+        lines = [printable(problem) for problem in problems] or ["every entry is as it was written, and in its place"]
         typer.echo("\n".join([*lines, f"head {end}"]))
     if problems:
         raise typer.Exit(1)
@@ -116,45 +106,6 @@ def keys_new(
     typer.echo(f"{file}: key {key_id} is there, and new payloads are encrypted with it; keep a copy in another place")
 
 
-def rotate(
-    uri: Annotated[
-        str, typer.Argument(help="The archive: a folder or an object store's URI.", metavar="URI", show_default=False)
-    ],
-    to: Annotated[str, typer.Option("--to", help="The key to encrypt with.", metavar="KEY_ID", show_default=False)],
-    keys: KeyFile = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")] = False,
-) -> None:
-    """Encrypt every payload with the key KEY_ID: those under other keys, and those that are not encrypted.
-
-    A line may go on writing meanwhile; change its key first. A rotation that was cut off is completed by running it
-    again. What the payloads were before stays in files that no reader sees, until `inspect-compress archive compact`
-    has removed them; only then is the old key needed no more.
-
-    Example: `inspect-compress archive rotate archive --to 2028 --keys keys.toml`
-
-    Exit status: 0 every payload is under the key, 1 some are not, or it failed, 2 the call was not understood.
-    """
-    from inspect_compress.errors import ConfigError
-    from pipelines.governance.audit import who
-    from pipelines.governance.encryption import VARIABLE, keys_at_hand
-    from pipelines.governance.rotation import rotate as rotate_keys
-    from pipelines.progress import Bars
-
-    ring = keys_at_hand(keys)
-    if ring is None:
-        raise ConfigError(f"{uri}: there are no keys; name a key file by --keys, or set {VARIABLE}")
-    with Bars() as bars:
-        done = rotate_keys(uri, ring.with_current(to), by=who(), track=bars.track)
-    if as_json:
-        failed = [{"frame_id": key.frame_id, "reason": reason} for key, reason in done.failed.items()]
-        typer.echo(json.dumps({"archive": uri, "to": to, "rotated": done.rotated, "failed": failed}))
-    else:
-        lines = [f"{done.rotated} payloads encrypted with key {to}", *(f"failed: {r}" for r in done.failed.values())]
-        typer.echo("\n".join(map(_printable, lines)))
-    if done.failed:
-        raise typer.Exit(1)
-
-
 def _log(uri: str) -> "AuditLog":
     """The log at `uri`. Raises AuditError where there is none: a mistyped place must not pass as sound."""
     from inspect_compress.errors import AuditError
@@ -164,8 +115,3 @@ def _log(uri: str) -> "AuditLog":
     if not log.exists():
         raise AuditError(f"{uri}: there is no audit log here")
     return log
-
-
-def _printable(text: str) -> str:
-    """Without control characters, by which an entry could say one thing to the terminal and another to a file."""
-    return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text)

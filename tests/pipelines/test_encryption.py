@@ -1,6 +1,9 @@
 """Encryption: only the right key, for the right row, gives a payload back."""
 
 import base64
+import json
+import subprocess
+import sys
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -21,6 +24,7 @@ from pipelines.governance.encryption import KeyRing, add_new_key, keys_from_envi
 from pipelines.governance.rotation import Rotation, rotate
 from pipelines.governance.settings import EncryptionConfig, key_ring
 
+CLI = [sys.executable, "-c", "from inspect_compress.cli import main; main()"]
 KEYS = {"2027": bytes(range(32)), "2028": bytes(32)}
 
 
@@ -277,3 +281,20 @@ def test_a_rotation_that_was_cut_off_is_completed_by_another(tmp_path: Path) -> 
     assert key_ids(tmp_path) == ["2028"] * 6
     actions = [entry.action for entry in AuditLog(str(tmp_path)).entries()]
     assert actions == ["rotation begun", "rotation begun", "rotation ended"]
+
+
+def test_the_commands_make_a_key_and_rotate_an_archive(tmp_path: Path) -> None:
+    def command(*arguments: object) -> "subprocess.CompletedProcess[str]":
+        return subprocess.run([*CLI, *map(str, arguments)], cwd=tmp_path, capture_output=True, text=True, timeout=60)
+
+    made = command("keys", "new", "keys.toml", "--id", "2027")
+    Archive(tmp_path / "archive").append([record(1), record(2)])
+    rotated = command("archive", "rotate", "archive", "--to", "2027", "--keys", "keys.toml", "--by", "ann", "--json")
+    without_keys = command("archive", "rotate", "archive", "--to", "2027")
+
+    assert made.returncode == 0, made.stderr
+    assert json.loads(rotated.stdout) == {"archive": "archive", "to": "2027", "rotated": 2, "failed": []}
+    assert key_ids(tmp_path / "archive") == ["2027"] * 2
+    assert {entry.by for entry in AuditLog(str(tmp_path / "archive")).entries()} == {"ann"}
+    assert (without_keys.returncode, without_keys.stderr.count("\n")) == (1, 1)
+    assert "name a key file by --keys, or set INSPECT_COMPRESS_KEYS" in without_keys.stderr
