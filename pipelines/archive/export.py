@@ -13,11 +13,14 @@ from functools import cache
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+import pyarrow.compute as pc
+
 from inspect_compress.batch import check_png_target
 from inspect_compress.codecs import Codec, load_codec
 from inspect_compress.errors import ArchiveError, ConfigError, FormatError, InspectCompressError
 from inspect_compress.files import staged_folder, write_file
 from inspect_compress.images import write_png
+from pipelines.archive.departures import Departures
 from pipelines.archive.keys import identity_of
 from pipelines.archive.schema import ArchivedFrame, FrameKey
 from pipelines.archive.selection import Selection, find
@@ -73,7 +76,7 @@ def take_out(
     """
     if not payload:
         check_png_target(target, overwrite=overwrite)
-    stored = archive.get(frame_id)
+    stored = _stored(archive, frame_id)
     found = [record for record in stored if codec in (None, record.codec) and quality in (None, record.quality)]
     if len(found) != 1:
         known = ", ".join(f"{r.codec} at quality {r.quality}" for r in stored)
@@ -127,6 +130,17 @@ def export(
             files, size = files + 1, size + file.stat().st_size
             index.write(json.dumps(_facts(record, file.name), ensure_ascii=False) + "\n")
     return Exported(folder, files, size, tuple(failures))
+
+
+def _stored(archive: Archive, frame_id: str) -> list[ArchivedFrame]:
+    """All encodings of a frame. Raises ArchiveError; of one that was let go, it says when and why."""
+    stored = list(archive.frames(where=pc.field("frame_id") == frame_id))
+    for gone in Departures(archive.uri).of(frame_id) if not stored else ():
+        raise ArchiveError(
+            f"{archive.uri}: frame {frame_id} was let go on {gone.expired_at:%Y-%m-%d}, by the rule {gone.rule!r}; "
+            f"{gone.asked_by} asked for it"
+        )
+    return stored or archive.get(frame_id)
 
 
 def file_name(record: ArchivedFrame, form: Form) -> str:

@@ -64,6 +64,11 @@ class Selection:
             terms.append(pc.field("frame_id").isin(list(self.frame_ids)))
         return reduce(and_, terms) if terms else None
 
+    def to_dict(self) -> dict[str, Any]:
+        """What is asked for, in JSON's types."""
+        asked = {name: value for name, value in vars(self).items() if value not in (None, ())}
+        return {name: value.isoformat() if isinstance(value, datetime) else value for name, value in asked.items()}
+
     def _bounds(self) -> list[ds.Expression]:
         """Filters on what both tables are divided by: the day beside the time, and the line."""
         terms = []

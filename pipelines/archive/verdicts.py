@@ -10,11 +10,9 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.dataset as ds
-from deltalake import DeltaTable, write_deltalake
 
-from inspect_compress.errors import ArchiveError
-from pipelines.archive.place import OvertakenError, open_table, table_errors
-from pipelines.archive.schema import PARTITIONS, FrameKey
+from pipelines.archive.schema import FrameKey
+from pipelines.archive.side_table import SideTable
 
 VERDICT_SCHEMA = pa.schema(
     [
@@ -33,8 +31,6 @@ VERDICT_SCHEMA = pa.schema(
     ]
 )
 FOLDER = "_verdicts"
-"""Delta Lake leaves alone what begins with `_` in a table's folder."""
-VERDICTS_NAME = "inspect-compress verdicts"
 
 
 @dataclass(frozen=True)
@@ -60,48 +56,26 @@ class JudgedFrame:
 
 
 class Verdicts:
-    """The verdicts on the frames of the archive at `uri`. The table is made when the first is stored.
+    """The verdicts on the frames of the archive at `uri`.
 
     A verdict may be stored twice, as after a crash; `latest` gives one a row and detector.
     """
 
     def __init__(self, uri: str) -> None:
-        self.uri = f"{uri.rstrip('/')}/{FOLDER}"
+        self._table = SideTable(uri, FOLDER, VERDICT_SCHEMA)
 
     def append(self, judged: Sequence[JudgedFrame]) -> None:
-        """Store verdicts in one commit. Raises ArchiveError where they cannot be stored."""
-        if not judged:
-            return
-        rows = pa.Table.from_pylist([_row(verdict) for verdict in judged], schema=VERDICT_SCHEMA)
-        try:
-            with table_errors(self.uri):
-                table = open_table(
-                    self.uri, schema=VERDICT_SCHEMA, partitions=PARTITIONS, name=VERDICTS_NAME, create=True
-                )
-                write_deltalake(table, rows, mode="append")
-        except OvertakenError as error:
-            raise ArchiveError(
-                f"{self.uri}: other writers were first too often; nothing was stored; try again"
-            ) from error
+        """Store verdicts. Raises ArchiveError where they cannot be stored."""
+        self._table.append([_row(verdict) for verdict in judged])
 
     def latest(self, where: ds.Expression | None = None) -> Iterator[JudgedFrame]:
         """The last verdict of each detector on each row, of those that `where` (an Arrow expression) selects."""
         last: dict[tuple[FrameKey, str], JudgedFrame] = {}
-        for verdict in self._stored(where):
+        for verdict in map(_verdict_of, self._table.rows(where)):
             row = (verdict.key, verdict.detector)
             if row not in last or last[row].judged_at <= verdict.judged_at:
                 last[row] = verdict
         yield from last.values()
-
-    def _stored(self, where: ds.Expression | None) -> Iterator[JudgedFrame]:
-        with table_errors(self.uri):
-            if not DeltaTable.is_deltatable(self.uri):
-                return
-            dataset = DeltaTable(self.uri).to_pyarrow_dataset()
-        for file in dataset.get_fragments(filter=where):
-            with table_errors(self.uri, file.path):
-                for batch in file.to_batches(schema=dataset.schema, filter=where):
-                    yield from map(_verdict_of, batch.to_pylist())
 
 
 def _row(verdict: JudgedFrame) -> dict[str, Any]:
