@@ -43,6 +43,7 @@ def run(
     import threading
 
     from pipelines.config import read_config
+    from pipelines.drift.observer import watched_for_drift
     from pipelines.flow.signals import ended_by_signals
     from pipelines.observe import observers_for
     from pipelines.progress import Bars
@@ -51,7 +52,7 @@ def run(
     settings = read_config(config)
     stop = threading.Event()
     with ended_by_signals(stop), Bars() as bars, observers_for(settings) as observers:
-        result = run_line(settings, observers=observers, stop=stop, track=bars.track)
+        result = run_line(settings, observers=watched_for_drift(settings, observers), stop=stop, track=bars.track)
     typer.echo(json.dumps(result.to_dict(), ensure_ascii=False, allow_nan=False) if as_json else _text(result))
     if not result.complete:
         raise typer.Exit(1)

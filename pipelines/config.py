@@ -19,6 +19,7 @@ from pydantic import (
 from inspect_compress.codecs import codec_names
 from inspect_compress.settings import FilePath, beside_the_file, read_settings
 from pipelines.detectors import detector_names, is_model_file
+from pipelines.drift.settings import DriftConfig
 from pipelines.flow.settings import FlowConfig
 from pipelines.governance.settings import EncryptionConfig
 from pipelines.observe.config import LogsConfig, MetricsConfig, MqttConfig
@@ -106,6 +107,7 @@ class LineConfig(Section):
     policy: PolicyConfig = PolicyConfig()
     flow: FlowConfig = FlowConfig()
     encryption: EncryptionConfig | None = None
+    drift: DriftConfig | None = None
     logs: LogsConfig | None = None
     metrics: MetricsConfig | None = None
     mqtt: MqttConfig | None = None
