@@ -24,7 +24,7 @@ _LOCK = "lock"
 
 def token(frame_id: str) -> str:
     """What a frame's file is known by: an id may hold anything, a file's name may not."""
-    return hashlib.sha256(frame_id.encode()).hexdigest()[:20]
+    return hashlib.sha256(frame_id.encode(errors="backslashreplace")).hexdigest()[:20]
 
 
 class Spool:

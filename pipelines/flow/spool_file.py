@@ -73,7 +73,7 @@ def unpack(data: bytes, keys: Keys | None = None) -> Frame:
 
 def _identity(frame_id: str, head: bytes) -> bytes:
     """What is bound to the samples when they are encrypted."""
-    return f"{frame_id}\nspool\n".encode() + head
+    return f"{frame_id}\nspool\n".encode(errors="backslashreplace") + head
 
 
 def _parts(data: bytes) -> tuple[bytes, str, bytes]:
