@@ -108,7 +108,8 @@ class Ledger:
     def captured(self, frame: Frame, image: str, spooled: str = "") -> None:
         """Note that a frame is in hand and that it cannot be lost: it is in the spool, or its source keeps it."""
         now = time.time()
-        row = (frame.frame_id, image, frame.sequence, frame.captured_at.isoformat(), self._owner, spooled, now, now)
+        at = frame.captured_at.isoformat()
+        row = (_text(frame.frame_id), _text(image), frame.sequence, at, self._owner, spooled, now, now)
         with self._change() as database:
             database.execute(
                 "INSERT INTO frames (frame_id, image, sequence, captured_at, state, owner, spooled, seen, changed) "
@@ -133,7 +134,7 @@ class Ledger:
                         is_degraded(r),
                         _degradation(r),
                         done,
-                        r.frame_id,
+                        _text(r.frame_id),
                     )
                     for r in records
                 ],
@@ -146,7 +147,7 @@ class Ledger:
             database.execute(
                 "UPDATE frames SET state = 'stored', spooled = '', codec = ?, quality = ?, changed = ? "
                 "WHERE frame_id = ?",
-                (key.codec, key.quality, time.time(), key.frame_id),
+                (key.codec, key.quality, time.time(), _text(key.frame_id)),
             )
             if check:
                 self._to_check(database, [key], [image], None, None)
@@ -168,14 +169,14 @@ class Ledger:
             row = database.execute(
                 "UPDATE frames SET state = ?, reason = ?, changed = ? WHERE spooled = ? AND state = 'captured' "
                 "RETURNING frame_id, image",
-                (DROPPED if gone else FAILED, reason, time.time(), spooled),
+                (DROPPED if gone else FAILED, _text(reason), time.time(), spooled),
             ).fetchone()
         return row or ("", "")
 
     def remark(self, frame_id: str, reason: str) -> None:
         """Note something about a frame whose state stays as it is."""
         with self._change(durable=True) as database:
-            database.execute("UPDATE frames SET reason = ? WHERE frame_id = ?", (reason, frame_id))
+            database.execute("UPDATE frames SET reason = ? WHERE frame_id = ?", (_text(reason), _text(frame_id)))
 
     def gap(self, count: int, after: int, before: int) -> None:
         """Note that frames never arrived here: the source's number jumped."""
@@ -184,7 +185,7 @@ class Ledger:
     def unreadable(self, image: str, reason: str) -> None:
         """Note that the source holds something that is no frame. It is noted once, with the latest reason."""
         with self._change() as database:
-            database.execute("DELETE FROM missed WHERE kind = ? AND image = ?", (UNREADABLE, image))
+            database.execute("DELETE FROM missed WHERE kind = ? AND image = ?", (UNREADABLE, _text(image)))
         self._missed(UNREADABLE, image, 1, 0, 0, reason)
 
     def take_over(self, spooled: Iterable[str], alive: Callable[[str], bool]) -> None:
@@ -225,7 +226,7 @@ class Ledger:
         with self._change() as database:
             database.executemany(
                 "DELETE FROM unchecked WHERE owner = ? AND frame_id = ? AND codec = ? AND model = ? AND quality = ?",
-                [(self._owner, *key) for key in keys],
+                [(self._owner, _text(key.frame_id), *key[1:]) for key in keys],
             )
 
     def balance(self) -> Balance:
@@ -263,14 +264,14 @@ class Ledger:
         with self._change(durable=True) as database:
             database.execute(
                 "UPDATE frames SET state = ?, reason = ?, changed = ? WHERE frame_id = ?",
-                (state, reason, time.time(), frame_id),
+                (state, _text(reason), time.time(), _text(frame_id)),
             )
 
     def _missed(self, kind: str, image: str, count: int, after: int, before: int, reason: str) -> None:
         with self._change(durable=True) as database:
             database.execute(
                 "INSERT INTO missed VALUES (?, ?, ?, ?, ?, ?, ?)",
-                (kind, image, count, after, before, reason, time.time()),
+                (kind, _text(image), count, after, before, _text(reason), time.time()),
             )
 
     def _to_check(
@@ -283,7 +284,10 @@ class Ledger:
     ) -> None:
         database.executemany(
             "INSERT OR REPLACE INTO unchecked VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-            [(self._owner, *key, image, begun, done) for key, image in zip(keys, images, strict=True)],
+            [
+                (self._owner, _text(key.frame_id), *key[1:], _text(image), begun, done)
+                for key, image in zip(keys, images, strict=True)
+            ],
         )
 
     def _all(self, query: str, values: tuple[object, ...]) -> list[tuple]:
@@ -312,6 +316,11 @@ class Ledger:
             yield
         except sqlite3.Error as error:
             raise LedgerError(f"{self._path}: {error}") from error
+
+
+def _text(value: str) -> str:
+    """A text as a database takes it: what a file's name holds besides characters is written out."""
+    return value.encode(errors="backslashreplace").decode()
 
 
 def _degradation(record: ArchivedFrame) -> str:

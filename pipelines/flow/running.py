@@ -5,12 +5,14 @@
 What is in hand when a run ends, however it ends, is in the archive, in the spool, or still in the source.
 """
 
+import logging
 import math
 import threading
 import time
 from collections.abc import Callable, Container, Mapping
 from operator import length_hint
 
+from inspect_compress.errors import InspectCompressError
 from pipelines.archive import Archive, FrameKey
 from pipelines.chain import Chain
 from pipelines.flow.events import Alarm, Degraded, Events, Failed, Gap, Stalled, Timed, Waiting
@@ -26,6 +28,8 @@ from pipelines.policy import Request, choose, degrade
 from pipelines.progress import Track
 from pipelines.sources import Failure, Source, Stall, missed
 from pipelines.stages import SCORED_AT_ONCE, compress, image_name
+
+_log = logging.getLogger(__name__)
 
 END_SECONDS = 8.0
 """How long a run that is to end waits for what is in hand. What is not done then is taken up by the next run."""
@@ -97,7 +101,7 @@ class Flow:
         )
         self._last_frame = time.monotonic()
         self._known: tuple[Container[FrameKey], Mapping[FrameKey, FrameKey]] = ((), {})
-        self._errors: list[Exception] = []
+        self._errors: list[InspectCompressError] = []
         self._until = math.inf
         self._over = threading.Event()
 
@@ -136,7 +140,7 @@ class Flow:
                 work()
             except Exception as error:
                 if not self._over.is_set():
-                    self._errors.append(error)
+                    self._errors.append(_in_words(name, error))
                 self._end()
 
         thread = threading.Thread(target=guarded, name=name, daemon=True)
@@ -223,3 +227,11 @@ class Flow:
             if stalled and not told:
                 self._tell(Stalled(silent))
             told = stalled
+
+
+def _in_words(stage: str, error: Exception) -> InspectCompressError:
+    """An error that can be shown: one of a library or of a plant's own package names the stage."""
+    if isinstance(error, InspectCompressError):
+        return error
+    _log.error("the stage %s failed", stage, exc_info=error)
+    return InspectCompressError(f"{stage}: {type(error).__name__}: {' '.join(str(error).split())}")
