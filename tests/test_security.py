@@ -1,6 +1,8 @@
 """Hostile inputs: what declares or holds more than is taken, and what names a place outside its own."""
 
 import struct
+import subprocess
+import sys
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -138,3 +140,31 @@ def model_with_weights_at(onnx: Any, place: str) -> bytes:
     )
     opset = onnx.helper.make_opsetid("", 17)
     return bytes(onnx.helper.make_model(graph, opset_imports=[opset], ir_version=9).SerializeToString())
+
+
+STRANGER = """
+import sys, ray
+ray.init(sys.argv[1], logging_level="critical")
+"""
+HOST = """
+import os, subprocess, sys
+from pipelines.engines import EngineName, load_engine
+
+load_engine(EngineName.ray)
+import ray
+
+ray.init("local", num_cpus=1, include_dashboard=False, object_store_memory=2**27, logging_level="critical")
+address = ray.get_runtime_context().gcs_address
+own = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+stranger = subprocess.run([sys.executable, "-c", sys.argv[1], address], env=own, capture_output=True, text=True)
+print(stranger.returncode, "uthentication" in stranger.stderr)
+"""
+
+
+@pytest.mark.slow
+def test_a_ray_that_is_started_here_refuses_others_on_the_network() -> None:
+    pytest.importorskip("ray")
+
+    host = subprocess.run([sys.executable, "-c", HOST, STRANGER], capture_output=True, text=True, timeout=120)
+
+    assert host.stdout == "1 True\n", host.stderr

@@ -6,6 +6,8 @@ package, and the same paths to what the work reads. Otherwise Ray is started her
 
 import logging
 import os
+import secrets
+import sys
 import tempfile
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
@@ -20,7 +22,7 @@ STORE_BYTES = 512 * 2**20
 """Of memory for what travels between Ray's processes, where it is started here; what is over goes to disk."""
 LONGEST_FOLDER = 30
 """Characters of the temporary folder: Ray puts sockets below it, whose paths the system limits to about 100."""
-ADDRESS = "RAY_ADDRESS"
+ADDRESS, AUTHENTICATION = "RAY_ADDRESS", "RAY_AUTH_MODE"
 
 
 class RayEngine:
@@ -30,6 +32,7 @@ class RayEngine:
     """
 
     def __init__(self) -> None:
+        _keep_strangers_out()
         try:
             import ray.data  # noqa: F401
         except ImportError as error:
@@ -43,6 +46,15 @@ class RayEngine:
             return
         with _session() as workers:
             yield from _mapped(job, items, min(workers, len(items)))
+
+
+def _keep_strangers_out() -> None:
+    """Have the Ray that is started here work for this process only: it listens on every network of the machine.
+
+    Ray looks at these variables once, when it is imported; a cluster has its own.
+    """
+    if "ray" not in sys.modules and not {ADDRESS, AUTHENTICATION} & set(os.environ):
+        os.environ |= {AUTHENTICATION: "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
 
 
 def _mapped(job: Job[Any, Any], items: Sequence[Any], workers: int) -> Iterator[Any]:
