@@ -18,6 +18,7 @@ from typing import Any
 
 from inspect_compress.errors import AuditError
 from pipelines.governance.objects import OBJECT_BYTES, Objects
+from pipelines.progress import Track, untracked
 
 FOLDER = "_audit"
 """Beside an archive's table: Delta Lake takes no notice of names that begin with an underscore."""
@@ -92,7 +93,7 @@ class AuditLog:
                 )
             yield entry
 
-    def verify(self, head: str | None = None) -> list[str]:
+    def verify(self, head: str | None = None, *, track: Track = untracked) -> list[str]:
         """What is wrong with the log, one line each; empty where each file is as it was written, and in its place.
 
         A log that was cut off at its end is whole in itself: only `head`, as `Entry.head` gave it earlier, shows
@@ -101,7 +102,8 @@ class AuditLog:
         known = _known_head(head)
         problems: list[str] = []
         number, hashed, reached = 0, "", known is None
-        for name in self._objects.names(FOLDER):
+        names = self._objects.names(FOLDER)
+        for name in track(names, "checking", len(names)):
             match = _NAME.fullmatch(name)
             if not match:
                 problems.append(f"{name}: is no file of the log")

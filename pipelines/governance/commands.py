@@ -70,8 +70,11 @@ def audit_verify(
 
     Exit status: 0 the log is sound, 1 it is not, or there is none, 2 the call was not understood.
     """
+    from pipelines.progress import Bars
+
     log = _log(uri)
-    problems = log.verify(head)
+    with Bars() as bars:
+        problems = log.verify(head, track=bars.track)
     end = log.head()
     if as_json:
         typer.echo(json.dumps({"sound": not problems, "head": end, "problems": problems}, ensure_ascii=False))

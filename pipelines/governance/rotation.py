@@ -9,7 +9,7 @@ from inspect_compress.errors import ArchiveError, EncryptionError
 from pipelines.archive import Archive, ArchivedFrame, FrameKey
 from pipelines.governance.audit import AuditLog
 from pipelines.governance.encryption import KeyRing
-from pipelines.runner import Track, untracked
+from pipelines.progress import Track, untracked
 
 
 @dataclass(frozen=True)
