@@ -1,20 +1,30 @@
 """Hostile inputs: what declares or holds more than is taken, and what names a place outside its own."""
 
+import hashlib
 import struct
 import subprocess
 import sys
 import zlib
 from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
+from deltalake import write_deltalake
 
 from inspect_compress.codecs import load_codec
 from inspect_compress.errors import ConfigError, DamagedFileError, DatasetError, DetectorError, ImageError
 from inspect_compress.files import FILE_BYTES, TEXT_BYTES
 from inspect_compress.images import read_image
+from pipelines.archive import Archive, ArchivedFrame
+from pipelines.archive.export import Form, export
+from pipelines.archive.schema import SCHEMA, row_of
+from pipelines.archive.selection import Selection
+from pipelines.archive.verify import check_row
 from pipelines.config import read_config
 from pipelines.datasets import read_dataset
 from pipelines.datasets.items import Item
@@ -140,6 +150,58 @@ def model_with_weights_at(onnx: Any, place: str) -> bytes:
     )
     opset = onnx.helper.make_opsetid("", 17)
     return bytes(onnx.helper.make_model(graph, opset_imports=[opset], ir_version=9).SerializeToString())
+
+
+PLACES = ["../../outside", "/outside", "..\\outside", "a\0b", "con", ".", "..", "", "x" * 5000, "\x1b[2Jname\n"]
+
+
+@pytest.mark.parametrize("form", list(Form))
+def test_no_name_of_a_frame_leads_out_of_the_folder_of_an_export(tmp_path: Path, form: Form) -> None:
+    archive = Archive(tmp_path / "archive")
+    archive.append(
+        stored(f"{number}{place}", line=place[:60], station=place, camera=place, meta={"path": place + ".png"})
+        for number, place in enumerate(PLACES)
+    )
+    archive.append([stored("unknown codec", codec="../png")])
+
+    done = export(archive, Selection(), tmp_path / "deep" / "down" / "out", form=form)
+
+    assert (done.files, [key.frame_id for key, _ in done.failures]) == (len(PLACES), ["unknown codec"])
+    assert len(list((tmp_path / "deep" / "down" / "out").iterdir())) == len(PLACES) + 1
+    assert {path.name for path in tmp_path.iterdir()} == {"archive", "deep"}
+    assert [path.name for path in (tmp_path / "deep").rglob("*")][:2] == ["down", "out"]
+
+
+@pytest.mark.parametrize("meta", ["[[[", "[1]", '{"path": 5}', "[" * 100_000, ""], ids=lambda meta: meta[:12])
+def test_a_row_whose_meta_is_something_else_is_named_and_the_others_are_read(tmp_path: Path, meta: str) -> None:
+    archive = Archive(tmp_path)
+    archive.append([stored("sound")])
+    row = row_of(stored("odd"), datetime.now(UTC)) | {"meta": meta}
+    write_deltalake(tmp_path, pa.Table.from_pylist([row], schema=SCHEMA), mode="append")
+    damaged: list[str] = []
+
+    found = list(archive.frames(on_damaged=lambda key, error: damaged.append(f"{key.frame_id}: {error}")))
+
+    assert [record.frame_id for record in found] == ["sound"]
+    assert damaged == ["odd: frame odd: its meta is not a JSON object of texts; restore it from a copy"]
+    assert "its meta is not a JSON object" in check_row(row)
+
+
+def stored(frame_id: str, **changes: Any) -> ArchivedFrame:
+    pixels = np.full((20, 30), 9, np.uint8)
+    plain = ArchivedFrame(
+        frame_id=frame_id,
+        captured_at=datetime(2027, 1, 1, tzinfo=UTC),
+        codec="png",
+        model="",
+        quality=1,
+        width=30,
+        height=20,
+        channels=1,
+        payload=load_codec("png").encode(pixels, quality=1),
+        pixels_sha256=hashlib.sha256(pixels.tobytes()).hexdigest(),
+    )
+    return replace(plain, **changes)
 
 
 STRANGER = """

@@ -121,8 +121,8 @@ def export(
         chosen = (record for record in records if wanted is None or record.key in wanted)
         count = None if wanted is None else len(wanted)
         for record in track(chosen, "exporting", count) if track else chosen:
-            file = stage / file_name(record, form)
             try:
+                file = stage / file_name(record, form)
                 _write(record, form, file)
             except (FormatError, ConfigError) as error:
                 on_damaged(record.key, error)

@@ -10,6 +10,8 @@ from typing import Any, NamedTuple
 import google_crc32c
 import pyarrow as pa
 
+from inspect_compress.errors import ArchiveError
+
 SCHEMA = pa.schema(
     [
         pa.field("frame_id", pa.string(), nullable=False),
@@ -141,15 +143,26 @@ def row_of(record: ArchivedFrame, stored_at: datetime) -> dict[str, Any]:
 
 
 def frame_of(row: Mapping[str, Any]) -> ArchivedFrame:
-    """The record of a row, with its payload as it is in the row."""
+    """The record of a row, with its payload as it is in the row. Raises ArchiveError where its meta is not one."""
     fields = ArchivedFrame.__dataclass_fields__
     values = {name: row[name] for name in fields}
     for name in ("line", "station", "product", "camera", *_NULL_IF_EMPTY, *ASKED):
         if values[name] is None:
             values[name] = fields[name].default
     values["captured_at"] = row["captured_at"].astimezone(UTC)
-    values["meta"] = json.loads(row["meta"])
+    values["meta"] = meta_of(row)
     return ArchivedFrame(**values)
+
+
+def meta_of(row: Mapping[str, Any]) -> dict[str, str]:
+    """What the source noted with a frame. Raises ArchiveError, naming the frame, where that is unreadable."""
+    try:
+        meta = json.loads(row["meta"])
+    except (ValueError, RecursionError):
+        meta = None
+    if not isinstance(meta, dict) or not all(isinstance(value, str) for value in meta.values()):
+        raise ArchiveError(f"frame {row['frame_id']}: its meta is not a JSON object of texts; restore it from a copy")
+    return meta
 
 
 def key_of(row: Mapping[str, Any]) -> FrameKey:

@@ -3,7 +3,6 @@
 Selections reach the table as filters, so that days, lines and files without such rows are not read.
 """
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -17,7 +16,7 @@ import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
 from inspect_compress.errors import ConfigError
-from pipelines.archive.schema import SCHEMA, FrameKey, key_of
+from pipelines.archive.schema import SCHEMA, FrameKey, key_of, meta_of
 from pipelines.archive.table import Archive
 from pipelines.archive.verdicts import JudgedFrame, Verdicts
 from pipelines.judgement import Judgement
@@ -103,7 +102,7 @@ class Found:
             | {"judged_at": v.judged_at.isoformat()}
             for v in self.verdicts
         ]
-        return values | {"meta": json.loads(self.row["meta"]), "verdicts": verdicts}
+        return values | {"meta": meta_of(self.row), "verdicts": verdicts}
 
 
 def find(archive: Archive, selection: Selection, *, limit: int | None = None) -> Iterator[Found]:

@@ -12,19 +12,20 @@ from inspect_compress.codecs import Codec, load_codec
 from inspect_compress.errors import ArchiveError, InspectCompressError
 from inspect_compress.images import Image, bit_depth, sample_bytes
 from pipelines.archive.keys import Keys, plain_payload
-from pipelines.archive.schema import bytes_are_as_stored
+from pipelines.archive.schema import bytes_are_as_stored, meta_of
 
 
 def check_row(row: Mapping[str, Any], keys: Keys | None = None) -> str:
     """Check a row with all columns of `SCHEMA`; return an empty text where it is sound, else the reason in one line.
 
-    A sound row's payload has the length and the checksum that were stored with it, is decoded by an installed codec
-    and model, and becomes a picture of the row's size, depth and hash. A row of an older archive whose picture is
-    not its original has no hash of it, and is taken as it decodes.
+    A sound row's meta can be read; its payload has the length and the checksum that were stored with it, is decoded
+    by an installed codec and model, and becomes a picture of the row's size, depth and hash. A row of an older
+    archive whose picture is not its original has no hash of it, and is taken as it decodes.
     """
     try:
         if not bytes_are_as_stored(row):
             return "its bytes were changed since they were stored"
+        meta_of(row)
         pixels = _codec(row["codec"]).decode(plain_payload(row, keys))
         _require_described(row, pixels)
         _require_hash(row, pixels)
