@@ -13,9 +13,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from deltalake import DeltaTable
+from typer.testing import CliRunner
 
 from inspect_compress.images import write_png
 from pipelines.archive import Archive, Verdicts, check_row
+from pipelines.archive_commands import app
 from pipelines.config import read_config
 from pipelines.runner import run_line
 
@@ -33,6 +35,7 @@ from itertools import count
 from pathlib import Path
 import numpy as np
 from deltalake import DeltaTable
+from typer.testing import CliRunner
 from inspect_compress.codecs import load_codec
 from pipelines.archive import Archive, JudgedFrame, Verdicts
 from pipelines.frame import Frame
@@ -171,15 +174,16 @@ def test_what_was_expired_leaves_the_backup_and_the_audit_log_stays(tmp_path: Pa
     (audit / "0000009998.json").write_text("{}")
     back_up(tmp_path)
 
-    table = DeltaTable(tmp_path / "archive")
-    table.delete()
-    table.vacuum(retention_hours=0, dry_run=False, enforce_retention_duration=False)
+    gone = CliRunner().invoke(app, ["expire", str(tmp_path / "archive"), "--older-than", "0"])
+    assert gone.exit_code == 0, gone.output
+    DeltaTable(tmp_path / "archive").vacuum(0, dry_run=False, enforce_retention_duration=False)
     (audit / "0000009998.json").unlink()
     back_up(tmp_path)
 
     copy = tmp_path / "backup" / "archive"
     assert len(Archive(copy, create=False)) == 0
-    assert [path for path in copy.rglob("*.parquet") if "_delta_log" not in path.parts] == []
+    assert list(copy.glob("date=*/**/*.parquet")) == []
+    assert len(DeltaTable(copy / "_expired").to_pyarrow_table()) == 2
     assert (copy / "_audit" / "0000009998.json").exists()
 
 
