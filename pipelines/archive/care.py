@@ -9,7 +9,7 @@ from deltalake import DeltaTable
 
 from inspect_compress.errors import ArchiveError
 from pipelines.archive import departures, verdicts
-from pipelines.archive.place import WRITER, OvertakenError, table_errors
+from pipelines.archive.place import WRITER, OvertakenError, table_at, table_errors
 
 FILE_BYTES = 128 * 2**20
 """Size that files are put together to: two of them fit into memory at once."""
@@ -59,6 +59,5 @@ def _tables(uri: str) -> Iterator[DeltaTable]:
     with table_errors(uri):
         yield DeltaTable(uri)
         for folder in (verdicts.FOLDER, departures.FOLDER):
-            place = f"{uri.rstrip('/')}/{folder}"
-            if DeltaTable.is_deltatable(place):
-                yield DeltaTable(place)
+            if beside := table_at(f"{uri.rstrip('/')}/{folder}"):
+                yield beside

@@ -45,6 +45,14 @@ def open_table(uri: str, *, schema: pa.Schema, partitions: Sequence[str], name: 
     return DeltaTable(uri)
 
 
+def table_at(uri: str) -> DeltaTable | None:
+    """The table at `uri`; None where there is none. Other threads go on, as they do not by `is_deltatable`."""
+    try:
+        return DeltaTable(uri)
+    except TableNotFoundError:
+        return None
+
+
 @contextmanager
 def table_errors(uri: str, file: str = "") -> Iterator[None]:
     """Turn what the libraries raise into an ArchiveError that names the table, and the file.

@@ -8,10 +8,10 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.dataset as ds
-from deltalake import DeltaTable, write_deltalake
+from deltalake import write_deltalake
 
 from inspect_compress.errors import ArchiveError
-from pipelines.archive.place import OvertakenError, open_table, table_errors
+from pipelines.archive.place import OvertakenError, open_table, table_at, table_errors
 from pipelines.archive.schema import PARTITIONS, Row
 
 COMMIT_ROWS = 8192
@@ -36,17 +36,14 @@ class SideTable:
         Raises ArchiveError where a file is missing or damaged, and names it.
         """
         with table_errors(self.uri):
-            if not self.exists():
+            table = table_at(self.uri)
+            if table is None:
                 return
-            dataset = DeltaTable(self.uri).to_pyarrow_dataset()
+            dataset = table.to_pyarrow_dataset()
         for file in dataset.get_fragments(filter=where):
             with table_errors(self.uri, file.path):
                 for batch in file.to_batches(schema=dataset.schema, filter=where):
                     yield from batch.to_pylist()
-
-    def exists(self) -> bool:
-        """Whether anything was stored yet."""
-        return DeltaTable.is_deltatable(self.uri)
 
     def _commit(self, rows: pa.Table) -> None:
         try:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from sys import intern
 from typing import Any, NamedTuple
 
 import pyarrow as pa
@@ -328,6 +329,8 @@ class Archive:
         with table_errors(self.uri, file.path):
             for batch in _file_batches(file, schema, [*IDENTITY, *ASKED], None):
                 rows = batch.to_pydict()
+                for name in ("codec", "model"):
+                    rows[name] = map(intern, rows[name])  # one text for all rows, not one for each
                 found = list(map(FrameKey, *(rows[name] for name in IDENTITY)))
                 keys += found
                 for key, *asked in zip(found, *(rows[name] for name in ASKED), strict=True):
