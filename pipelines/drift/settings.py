@@ -15,5 +15,5 @@ class DriftConfig(Section):
     """Frames of the line that a baseline is learned from, where no pilot is named."""
     window: int = Field(default=200, ge=20, le=10_000)
     """Frames that are compared with the baseline at once."""
-    false_alarm_rate: float = Field(default=0.001, gt=0, lt=0.5)
-    """The chance that a window of a line that has not changed raises an alarm of any kind."""
+    false_alarm_rate: float = Field(default=1e-6, gt=0, lt=0.5)
+    """The chance that a window of an unchanged line raises an alarm: one in 230 days at 10 frames a second."""

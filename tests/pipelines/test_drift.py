@@ -128,7 +128,7 @@ def test_scores_that_shift_raise_an_alarm_of_their_own(tmp_path: Path) -> None:
     rng, line = np.random.default_rng(3), Line(tmp_path)
     line.judge([*rng.normal(0.2, 0.05, 130), np.nan, np.inf])
     assert line.alarms == []
-    line.judge(rng.normal(0.3, 0.05, 20))
+    line.judge(rng.normal(0.5, 0.05, 20))
     assert line.kinds == ["scores"]
     assert "scores of anomaly" in line.alarms[0].message
 
