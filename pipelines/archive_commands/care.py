@@ -54,7 +54,7 @@ def compact(
     opened(uri)
     result = compact_files(uri, keep_hours=keep_hours)
     details = result.to_dict() | {"keep_hours": keep_hours}
-    AuditLog(uri).append("compact", by=asked_by(by), details=details)
+    AuditLog(uri).append("archive compacted", by=asked_by(by), details=details)
     text = f"{result.files_before} files became {result.files_after}; {result.deleted} old files were deleted"
     typer.echo(json.dumps(result.to_dict()) if as_json else text)
 
@@ -116,7 +116,7 @@ def expire(
         raise typer.BadParameter("say what may go: by --policy or by --older-than")
     archive, name, log = opened(uri), asked_by(by), AuditLog(uri)
     if not dry_run:
-        log.append("expire", by=name, details={"rules": rules.model_dump(exclude_none=True)["rule"]})
+        log.append("expiry begun", by=name, details={"rules": rules.model_dump(exclude_none=True)["rule"]})
     with Bars() as bars:
         result = let_go(
             archive,
@@ -127,7 +127,7 @@ def expire(
             track=lambda rows: bars.track(rows, "letting go", None),
         )
     if not dry_run:
-        log.append("expire.done", by=name, details=result.to_dict())
+        log.append("expiry ended", by=name, details=result.to_dict())
     typer.echo(json.dumps(result.to_dict(), ensure_ascii=False) if as_json else _expired(result))
 
 
@@ -173,7 +173,7 @@ def hold_add(
         frame_ids=tuple(frame or ()),
     )
     Holds(uri).add(placed)
-    AuditLog(uri).append("hold.add", by=placed.by, details=placed.to_dict())
+    AuditLog(uri).append("hold placed", by=placed.by, details=placed.to_dict())
     typer.echo(f"{uri}: hold {name} is in place")
 
 
@@ -218,7 +218,7 @@ def hold_release(
 
     opened(uri)
     placed = Holds(uri).get(name)
-    AuditLog(uri).append("hold.release", by=asked_by(by), details={"reason": reason, "hold": placed.to_dict()})
+    AuditLog(uri).append("hold released", by=asked_by(by), details={"reason": reason, "hold": placed.to_dict()})
     Holds(uri).release(name)
     typer.echo(f"{uri}: hold {name} is released")
 

@@ -77,7 +77,9 @@ def append(
     with Bars() as bars:
         result = append_files(archive, files, origin, setting, Guard(load_codec("jxl")), track=bars.track)
     counts = {"files": result.files, "stored": result.stored, "failed": len(result.failures)}
-    AuditLog(uri).append("append", by=who(), details=counts | {"codec": codec, "quality": quality, "line": line})
+    AuditLog(uri).append(
+        "frames appended", by=who(), details=counts | {"codec": codec, "quality": quality, "line": line}
+    )
     typer.echo(json.dumps(result.to_dict(), ensure_ascii=False) if as_json else _appended(result))
     if result.failures:
         raise typer.Exit(1)
@@ -131,13 +133,13 @@ def export(
     archive, form = opened(uri, keys), Form.payload if payload else Form.png
     log, name = AuditLog(uri), asked_by(by)
     asked = {"selection": selection.to_dict(), "limit": limit, "form": form, "folder": str(folder.absolute())}
-    log.append("export", by=name, details=asked)
+    log.append("export begun", by=name, details=asked)
     with Bars() as bars:
         result = export_frames(
             archive, selection, folder, form=form, limit=limit, overwrite=overwrite, track=bars.track
         )
     done = {"folder": asked["folder"], "files": result.files, "failed": len(result.failures)}
-    log.append("export.done", by=name, details=done)
+    log.append("export ended", by=name, details=done)
     typer.echo(json.dumps(result.to_dict(), ensure_ascii=False) if as_json else _exported(result))
     if result.failures:
         raise typer.Exit(1)

@@ -40,7 +40,10 @@ def test_images_are_stored_once_and_checked(tmp_path: Path, frames: Path) -> Non
     ]
     assert rows[0].captured_at.timestamp() == pytest.approx((frames / "lot" / "0.png").stat().st_mtime, abs=1e-5)
     assert json.loads(run("verify", tmp_path / "archive", "--json"))["sound"]
-    assert [entry.action for entry in AuditLog(str(tmp_path / "archive")).entries()] == ["append", "append"]
+    assert [entry.action for entry in AuditLog(str(tmp_path / "archive")).entries()] == [
+        "frames appended",
+        "frames appended",
+    ]
 
 
 def test_a_qarv_file_is_stored_as_it_is(tmp_path: Path) -> None:
@@ -80,8 +83,8 @@ def test_frames_are_exported_with_an_index(tmp_path: Path) -> None:
         assert np.array_equal(read_image(out / entry["file"]), picture(entry["sequence"]))
     entries = list(AuditLog(str(archive)).entries())
     assert [(entry.action, entry.by) for entry in entries] == [
-        ("export", "an auditor"),
-        ("export.done", "an auditor"),
+        ("export begun", "an auditor"),
+        ("export ended", "an auditor"),
     ]
     assert entries[0].details["selection"] == {"codec": "png"}
 

@@ -85,7 +85,7 @@ def test_what_went_is_on_record_with_who_asked_for_it(uri: Path, tmp_path: Path)
     with pytest.raises(ArchiveError, match=r"frame-00002.*let go.*line-1.*the plant's controller"):
         run("get", uri, "frame-00002", tmp_path / "part.png")
     begun, done = AuditLog(str(uri)).entries()
-    assert (begun.action, done.action, done.by) == ("expire", "expire.done", "the plant's controller")
+    assert (begun.action, done.action, done.by) == ("expiry begun", "expiry ended", "the plant's controller")
     assert begun.details["rules"][0] == {"name": "rings for ever", "product": "ring", "keep_days": "forever"}
     assert done.details["frames"] == 2
 
@@ -127,7 +127,11 @@ def test_a_hold_keeps_what_it_covers_until_it_is_released(uri: Path, tmp_path: P
     run("expire", uri, *options)
     assert stored(uri) == [1, 6, 7]
     actions = [entry.action for entry in AuditLog(str(uri)).entries()]
-    assert [action for action in actions if action.startswith("hold")] == ["hold.add", "hold.add", "hold.release"]
+    assert [action for action in actions if action.startswith("hold")] == [
+        "hold placed",
+        "hold placed",
+        "hold released",
+    ]
     assert [json.loads(line)["name"] for line in run("hold", "list", uri, "--json").splitlines()] == ["all-old"]
     assert "an audit" in run("hold", "list", uri)
 
@@ -211,7 +215,7 @@ def test_compaction_changes_no_row_and_gives_the_space_back(tmp_path: Path) -> N
     assert sorted(Archive(tmp_path).frames(), key=lambda record: record.frame_id) == before
     assert archive.append([encoded(1, line="other")]) == 0
     assert len(list(Verdicts(str(tmp_path)).latest())) == 6
-    assert [entry.action for entry in AuditLog(str(tmp_path)).entries()] == ["compact"]
+    assert [entry.action for entry in AuditLog(str(tmp_path)).entries()] == ["archive compacted"]
 
 
 def test_files_that_no_version_needs_any_more_are_deleted(tmp_path: Path) -> None:
