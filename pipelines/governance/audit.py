@@ -56,7 +56,7 @@ class AuditLog:
     Raises StoreError where the place cannot be reached.
 
         log = AuditLog("archive")
-        log.append("export", by=who(), details={"frames": 12, "to": "claim-7"})
+        log.append("export ended", by=who(), details={"files": 12, "folder": "claim-7"})
         for problem in log.verify():
             print(problem)
     """
