@@ -13,6 +13,7 @@ import typer
 from rich.console import Console
 
 from inspect_compress.errors import InspectCompressError
+from inspect_compress.terminal import printable
 
 GROUP = "inspect_compress.commands"
 
@@ -23,7 +24,7 @@ def main() -> None:
     try:
         build_app()()
     except InspectCompressError as error:
-        Console(stderr=True, soft_wrap=True, highlight=False).print(f"error: {error}", markup=False)
+        Console(stderr=True, soft_wrap=True, highlight=False).print(f"error: {printable(str(error))}", markup=False)
         sys.exit(1)
 
 

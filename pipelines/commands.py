@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from inspect_compress.terminal import printable
+
 if TYPE_CHECKING:
     from pipelines.runner import LineResult
 
@@ -89,7 +91,7 @@ def _text(result: "LineResult") -> str:
     if result.failures:
         lines.append("failed")
         lines += [f"  {failure.image}: {failure.error}" for failure in result.failures]
-    return "\n".join(lines)
+    return printable("\n".join(lines))
 
 
 def _fidelity(result: "LineResult") -> str:

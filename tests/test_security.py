@@ -16,6 +16,7 @@ import pyarrow as pa
 import pytest
 from deltalake import write_deltalake
 
+from inspect_compress.cli import main
 from inspect_compress.codecs import load_codec
 from inspect_compress.errors import ConfigError, DamagedFileError, DatasetError, DetectorError, ImageError
 from inspect_compress.files import FILE_BYTES, TEXT_BYTES
@@ -230,3 +231,24 @@ def test_a_ray_that_is_started_here_refuses_others_on_the_network() -> None:
     host = subprocess.run([sys.executable, "-c", HOST, STRANGER], capture_output=True, text=True, timeout=120)
 
     assert host.stdout == "1 True\n", host.stderr
+
+
+def test_a_name_that_would_steer_the_terminal_is_shown_as_text(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    name = "\x1b[2J\x1b]0;owned\x07.png"
+    (tmp_path / "frames").mkdir()
+    (tmp_path / "frames" / name).write_bytes(b"no picture")
+    (tmp_path / "line.toml").write_text(
+        '[source]\nkind = "folder"\npath = "frames"\n[compress]\ncodec = "jpeg"\n[archive]\nuri = "archive"\n'
+    )
+    monkeypatch.chdir(tmp_path)
+
+    for command, status in ([["run", "line.toml"], 1], [["ledger", "line.toml"], 0], [["info", f"frames/{name}"], 1]):
+        monkeypatch.setattr(sys, "argv", ["inspect-compress", *command])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        said = "".join(capsys.readouterr())
+        assert (command[0], ended.value.code) == (command[0], status)
+        assert r"\x1b[2J\x1b]0;owned\x07.png" in said
+        assert "\x1b" not in said

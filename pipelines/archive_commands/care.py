@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from inspect_compress.terminal import printable
 from pipelines.archive_commands.options import (
     By,
     Camera,
@@ -19,7 +20,6 @@ from pipelines.archive_commands.options import (
     Uri,
     asked_by,
     opened,
-    printable,
     selected,
 )
 from pipelines.judgement import Judgement

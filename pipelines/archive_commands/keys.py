@@ -5,7 +5,8 @@ from typing import Annotated
 
 import typer
 
-from pipelines.archive_commands.options import By, Json, KeyFile, Uri, asked_by, printable
+from inspect_compress.terminal import printable
+from pipelines.archive_commands.options import By, Json, KeyFile, Uri, asked_by
 
 
 def rotate(

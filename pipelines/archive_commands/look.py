@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from inspect_compress.terminal import printable
 from pipelines.archive_commands.options import (
     Camera,
     Codec,
@@ -22,7 +23,6 @@ from pipelines.archive_commands.options import (
     Uri,
     Verdict,
     opened,
-    printable,
     selected,
 )
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from inspect_compress.terminal import printable
 from pipelines.archive_commands.options import (
     By,
     Camera,
@@ -23,7 +24,6 @@ from pipelines.archive_commands.options import (
     Verdict,
     asked_by,
     opened,
-    printable,
     selected,
 )
 

@@ -86,8 +86,3 @@ def selected(
         verdict=verdict,
         detector=detector,
     )
-
-
-def printable(text: str) -> str:
-    """Text for a terminal: what could steer it, as an escape sequence in a frame's name, is shown as its code."""
-    return "".join(c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in text)

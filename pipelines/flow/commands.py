@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from inspect_compress.terminal import printable
+
 if TYPE_CHECKING:
     from pipelines.flow.ledger import Balance, Remark
 
@@ -38,7 +40,7 @@ def ledger(
         shown = {"balance": asdict(balance), "remarks": [asdict(remark) for remark in remarks]}
         typer.echo(json.dumps(shown, ensure_ascii=False))
     else:
-        typer.echo("\n".join([balance_in_words(balance), *map(_line, remarks)]))
+        typer.echo(printable("\n".join([balance_in_words(balance), *map(_line, remarks)])))
     if balance.lost:
         raise typer.Exit(1)
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipelines.archive_commands.options import printable
+from inspect_compress.terminal import printable
 
 if TYPE_CHECKING:
     from pipelines.governance.audit import AuditLog
