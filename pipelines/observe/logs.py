@@ -16,7 +16,7 @@ from types import TracebackType
 from inspect_compress.errors import ConfigError
 from pipelines.flow.events import Event
 from pipelines.observe.config import LogsConfig
-from pipelines.observe.said import fields_of, level_of, name_of, plain, sentence, utc
+from pipelines.observe.said import fields_of, level_of, name_of, one_line, plain, sentence, utc
 
 OWN = ("inspect_compress", "pipelines")
 """The packages whose messages are written from the level of `[logs]` on; others' from warnings on."""
@@ -51,6 +51,8 @@ class Logs:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if isinstance(error, Exception):
+            _log.error("the run ended: %s", error)
         logging.getLogger().removeHandler(self._handler)
         for name, level in self._levels.items():
             logging.getLogger(name).setLevel(level)
@@ -143,7 +145,8 @@ class _Text(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         level = f"{record.levelname.lower()}: " if record.levelno >= logging.WARNING else ""
-        return f"{_time(record)[:19].replace('T', ' ')}  {level}{super().format(record)}"
+        text = "\n".join(map(one_line, super().format(record).splitlines()))
+        return f"{_time(record)[:19].replace('T', ' ')}  {level}{text}"
 
 
 def _writer(config: LogsConfig, line: str) -> _Writer:

@@ -70,10 +70,10 @@ def level_of(event: Event) -> int:
 
 def sentence(event: Event) -> str:
     """The event as one line that a person reads."""
-    return _one_line(_said(event))
+    return one_line(_said(event))
 
 
-def _one_line(text: str) -> str:
+def one_line(text: str) -> str:
     """Names come from outside: what would break a line or move a terminal's cursor is written as an escape."""
     return "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in text)
 

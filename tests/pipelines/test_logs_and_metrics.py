@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 import socket
 import subprocess
 import sys
@@ -21,7 +22,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from inspect_compress.errors import ConfigError
 from inspect_compress.images import write_png
 from pipelines.config import LineConfig, read_config
-from pipelines.flow.events import Alarm, Captured, Event, Judged
+from pipelines.flow.events import Alarm, Captured, Event, Failed, Judged
 from pipelines.observe import observers_for
 from pipelines.observe.config import LogsConfig, MetricsConfig
 from pipelines.observe.logs import Logs
@@ -85,6 +86,26 @@ def test_what_pythons_logging_says_goes_to_the_same_file(tmp_path: Path) -> None
         ("pipelines.flow.events", "an observer failed"),
         ("somebody.else", "a warning"),
     ]
+
+
+def test_on_a_terminal_people_read_sentences_and_no_name_moves_the_cursor(monkeypatch: pytest.MonkeyPatch) -> None:
+    ours, theirs = os.openpty()
+    with os.fdopen(theirs, "w") as terminal:
+        monkeypatch.setattr(sys, "stderr", terminal)
+        with Logs(LogsConfig(), "L1") as logs:
+            logs(Failed("decode", "\x1b[2Jd\n.png", "f4", "it does not decode"))
+        shown = os.read(ours, 10_000).decode()
+    os.close(ours)
+
+    assert shown.endswith("  error: failed \\x1b[2Jd\\n.png (decode): it does not decode\r\n")
+
+
+def test_what_ends_a_run_is_its_logs_last_line(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError), Logs(LogsConfig(file=tmp_path / "line.jsonl"), "L1"):
+        raise ConfigError("there is no such folder")
+
+    (entry,) = map(json.loads, (tmp_path / "line.jsonl").read_text().splitlines())
+    assert (entry["level"], entry["message"]) == ("error", "the run ended: there is no such folder")
 
 
 def test_a_reader_that_does_not_read_holds_nothing_up() -> None:
