@@ -112,15 +112,19 @@ def run_line(
         stop=stop,
     )
     policy, guard, dataset = line_policy(config), line_guard(config.compress), line_dataset(config)
-    archive = Archive(config.archive.uri, keys=key_ring(config.encryption))
-    detector = trained_detector(config.detect, dataset, track) if config.detect and dataset else None
-    name = config.detect.detector if config.detect else ""
-    chain = Chain(policy, guard, line_late(config, policy), detector, name)
-
     durable = getattr(source, "durable", False)
     follows = getattr(config.source, "follow", False) or not durable
     tally = Tally(LATEST if follows else None)
     tell = Events([tally, *observers])
+    archive = Archive(
+        config.archive.uri,
+        keys=key_ring(config.encryption),
+        on_damaged_file=(lambda _, error: tell(Alarm("archive", str(error), 1, 0))) if follows else None,
+    )
+    detector = trained_detector(config.detect, dataset, track) if config.detect and dataset else None
+    name = config.detect.detector if config.detect else ""
+    chain = Chain(policy, guard, line_late(config, policy), detector, name)
+
     with ExitStack() as stack:
         ledger, spool = _state(config, archive, stack)
         flow = Flow(

@@ -68,6 +68,12 @@ def table_errors(uri: str, file: str = "") -> Iterator[None]:
         raise ArchiveError(f"{where}: {_reason(error)}") from error
 
 
+def is_damage(error: ArchiveError) -> bool:
+    """Whether a file of a table is missing or not what was written, which no waiting mends."""
+    cause = error.__cause__
+    return isinstance(cause, pa.ArrowInvalid | FileNotFoundError) or "thrift" in str(cause)
+
+
 def refuse_full_disk(uri: str, payload_bytes: int) -> None:
     """Raise ArchiveError where a local disk has no room: a write that fails midway leaves files behind."""
     if "://" in uri:

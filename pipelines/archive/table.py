@@ -19,7 +19,7 @@ from deltalake import CommitProperties, DeltaTable, write_deltalake
 
 from inspect_compress.errors import ArchiveError
 from pipelines.archive.keys import Keys, plain_payload, sealed
-from pipelines.archive.place import WRITER, OvertakenError, open_table, refuse_full_disk, table_errors
+from pipelines.archive.place import WRITER, OvertakenError, is_damage, open_table, refuse_full_disk, table_errors
 from pipelines.archive.schema import (
     ADDED,
     ASKED,
@@ -65,6 +65,8 @@ class Archive:
     reached. Object stores take their credentials from the environment.
 
     With `keys`, payloads are encrypted before they are stored; those that are encrypted already are read with them.
+    With `on_damaged_file`, a damaged file of the table does not keep a writer from writing: it is told there once,
+    and its rows are taken as not stored.
 
         archive = Archive("archive")
         archive.append(records)
@@ -72,9 +74,17 @@ class Archive:
             print(record.frame_id, len(record.payload))
     """
 
-    def __init__(self, uri: str | Path, *, create: bool = True, keys: Keys | None = None) -> None:
+    def __init__(
+        self,
+        uri: str | Path,
+        *,
+        create: bool = True,
+        keys: Keys | None = None,
+        on_damaged_file: OnDamagedFile | None = None,
+    ) -> None:
         self.uri = str(uri)
         self.keys = keys
+        self._on_damaged_file = on_damaged_file
         self._keys: set[FrameKey] = set()
         self._answers: dict[FrameKey, FrameKey] = {}
         self._held: dict[str, _Held] = {}
@@ -127,7 +137,7 @@ class Archive:
                 dataset = _dataset(self._table)
                 for file in dataset.get_fragments():
                     if file.path in new:
-                        self._hold(file.path, self._read_index(file, dataset.schema))
+                        self._hold(file.path, self._indexed(file, dataset.schema))
         return self._keys
 
     def answers(self) -> dict[FrameKey, FrameKey]:
@@ -322,6 +332,15 @@ class Archive:
         self._held[file] = held
         self._keys.update(held.keys)
         self._answers.update(held.answers)
+
+    def _indexed(self, file: ds.ParquetFileFragment, schema: pa.Schema) -> "_Held":
+        try:
+            return self._read_index(file, schema)
+        except ArchiveError as error:
+            if self._on_damaged_file is None or not is_damage(error):
+                raise
+            self._on_damaged_file(file.path, error)
+            return _Held([], {})
 
     def _read_index(self, file: ds.ParquetFileFragment, schema: pa.Schema) -> "_Held":
         keys: list[FrameKey] = []

@@ -5,9 +5,8 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
-import pyarrow as pa
-
 from inspect_compress.errors import ArchiveError, InspectCompressError, LedgerError, SpoolError
+from pipelines.archive.place import is_damage
 from pipelines.flow.events import Alarm, Events
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.2, 5.0
@@ -47,7 +46,7 @@ class Insisting:
 
 def passes(error: InspectCompressError) -> bool:
     """Whether it may be otherwise in a while: a full disk or an unreachable store may, a damaged file may not."""
-    return not isinstance(error.__cause__, pa.ArrowInvalid | FileNotFoundError)
+    return not (isinstance(error, ArchiveError) and is_damage(error))
 
 
 def _kind(error: InspectCompressError) -> str:

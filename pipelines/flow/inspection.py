@@ -57,7 +57,7 @@ class Inspection:
         """Read back until everything was stored and read, or the run is to end."""
         while not self._stop.is_set():
             last = self.all_stored.is_set()
-            if rows := self._ledger.unchecked(self._at_once):
+            if rows := self._insist(lambda: self._ledger.unchecked(self._at_once)):
                 self._check(rows)
             elif last:
                 return
@@ -76,7 +76,8 @@ class Inspection:
                 for row in rows:
                     self._check([row])
             else:
-                self._conclude(rows, {}, [], [("read back", _failure(rows[0], error))])
+                unread = _failure(rows[0], error)
+                self._insist(lambda: self._conclude(rows, {}, [], [("read back", unread)]))
 
     def _once(self, rows: Sequence[Unchecked]) -> None:
         """One attempt: nothing of it counts unless all of it succeeds."""

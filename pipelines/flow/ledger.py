@@ -7,6 +7,7 @@ by a run that is dead, and neither in the spool nor in the source any more. `doc
 import sqlite3
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,6 +21,8 @@ from pipelines.policy import is_degraded
 FILE_NAME = "ledger.sqlite"
 BUSY_SECONDS = 60.0
 """How long a process waits for another one's transaction, which takes milliseconds."""
+FOLDED_AT_ONCE = 10_000
+"""Rows that are summed up in one transaction, in some hundredths of a second: others wait as long."""
 
 CAPTURED, STORED, FAILED, DROPPED, LOST = "captured", "stored", "failed", "dropped", "lost"
 GAP, UNREADABLE = "gap", "unreadable"
@@ -36,6 +39,8 @@ CREATE TABLE IF NOT EXISTS frames (
 CREATE INDEX IF NOT EXISTS unfinished ON frames (state) WHERE state != 'stored';
 CREATE INDEX IF NOT EXISTS degraded ON frames (degraded) WHERE degraded;
 CREATE INDEX IF NOT EXISTS spooled ON frames (spooled) WHERE spooled != '';
+CREATE INDEX IF NOT EXISTS plain ON frames (changed) WHERE state = 'stored' AND NOT degraded AND reason = '';
+CREATE TABLE IF NOT EXISTS folded (day TEXT PRIMARY KEY, stored INTEGER NOT NULL);
 CREATE TABLE IF NOT EXISTS missed (
     kind TEXT NOT NULL, image TEXT NOT NULL, count INTEGER NOT NULL, after INTEGER NOT NULL, before INTEGER NOT NULL,
     reason TEXT NOT NULL, seen REAL NOT NULL
@@ -208,8 +213,8 @@ class Ledger:
         with self._change(durable=True) as database:
             owners = database.execute("SELECT DISTINCT owner FROM frames WHERE state = 'captured'").fetchall()
             database.executemany(
-                "UPDATE frames SET state = 'lost', reason = ? WHERE state = 'captured' AND owner = ?",
-                [(reason, owner) for (owner,) in owners if not alive(owner)],
+                "UPDATE frames SET state = 'lost', reason = ?, changed = ? WHERE state = 'captured' AND owner = ?",
+                [(reason, time.time(), owner) for (owner,) in owners if not alive(owner)],
             )
 
     def unchecked(self, most: int) -> list[Unchecked]:
@@ -229,14 +234,32 @@ class Ledger:
                 [(self._owner, _text(key.frame_id), *key[1:]) for key in keys],
             )
 
+    def fold(self, before: float, most: int = FOLDED_AT_ONCE) -> int:
+        """Sum up by day what was stored before a time and has nothing said about it; return how many frames.
+
+        The archive tells what became of them. Up to `most` are done in one transaction.
+        """
+        with self._change() as database:
+            rows = database.execute(
+                "DELETE FROM frames WHERE frame_id IN (SELECT frame_id FROM frames WHERE state = 'stored' "
+                "AND NOT degraded AND reason = '' AND changed < ? LIMIT ?) RETURNING date(changed, 'unixepoch')",
+                (before, most),
+            ).fetchall()
+            database.executemany(
+                "INSERT INTO folded VALUES (?, ?) ON CONFLICT (day) DO UPDATE SET stored = stored + excluded.stored",
+                Counter(day for (day,) in rows).items(),
+            )
+        return len(rows)
+
     def balance(self) -> Balance:
         """The sums over all frames."""
         states = dict(self._all("SELECT state, count(*) FROM frames GROUP BY state", ()))
         missed = dict(self._all("SELECT kind, sum(count) FROM missed GROUP BY kind", ()))
+        ((folded,),) = self._all("SELECT coalesce(sum(stored), 0) FROM folded", ())
         ((degraded,),) = self._all("SELECT count(*) FROM frames WHERE degraded", ())
         return Balance(
-            captured=sum(states.values()),
-            stored=states.get(STORED, 0),
+            captured=sum(states.values()) + folded,
+            stored=states.get(STORED, 0) + folded,
             failed=states.get(FAILED, 0),
             dropped=states.get(DROPPED, 0),
             waiting=states.get(CAPTURED, 0),

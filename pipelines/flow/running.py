@@ -37,6 +37,8 @@ JOIN_SECONDS = 0.1
 """How often it is looked whether a stage has ended, or the run is to end."""
 READ_AT_ONCE = 100_000
 """Rows that a run which comes to an end reads back in one pass over the archive."""
+FOLD_SECONDS = 3600.0
+"""How often it is looked whether rows of the ledger are old enough to be summed up."""
 WATCH_SECONDS = 1.0
 """How often the queues are told about."""
 
@@ -65,6 +67,7 @@ class Flow:
         self._chain, self._archive, self._ledger, self._spool = chain, archive, ledger, spool
         self._tally, self._tell, self._stop, self._track = tally, tell, stop, track
         self._follows, self._stall_after = follows, settings.stall_after
+        self._ledger_seconds = settings.ledger_days * 86_400
         self._insist = Insisting(None if follows else settings.retry_seconds, stop, tell)
         self._when_full = settings.when_full or ("block" if durable else "spill")
         self._intake = Intake(
@@ -218,8 +221,10 @@ class Flow:
         self._tell(Failed(stage, failure.image, failure.frame_id, str(failure.error)))
 
     def _watch(self) -> None:
-        told = False
+        told, due = False, 0.0
         while not self._over.wait(WATCH_SECONDS):
+            if time.monotonic() >= due and not self._insist(self._fold):
+                due = time.monotonic() + FOLD_SECONDS
             self._tell(Waiting("frames", len(self._intake), self._intake.limit))
             self._tell(Waiting("records", self._storing.records.qsize(), HELD_RECORDS))
             silent = time.monotonic() - self._last_frame
@@ -227,6 +232,9 @@ class Flow:
             if stalled and not told:
                 self._tell(Stalled(silent))
             told = stalled
+
+    def _fold(self) -> int:
+        return self._ledger.fold(time.time() - self._ledger_seconds)
 
 
 def _in_words(stage: str, error: Exception) -> InspectCompressError:

@@ -31,5 +31,7 @@ class FlowConfig(Section):
     """Longest time that an encoded frame waits for its commit while the source is followed."""
     retry_seconds: float = Field(default=60.0, ge=0)
     """How long a commit that fails is tried again; where the source is followed, for ever."""
+    ledger_days: int = Field(default=90, ge=1)
+    """Days after which frames that were stored as asked are summed up by day in the ledger."""
     stall_after: float = Field(default=60.0, gt=0)
     """Seconds without a frame after which a followed source is called stalled."""

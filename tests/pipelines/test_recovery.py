@@ -25,6 +25,8 @@ from tests.pipelines.line_process import FORKS, camera, completed, killed_at, no
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="kills by a POSIX signal")
 CLI = [sys.executable, "-c", "from inspect_compress.cli import main; main()"]
+ADDED = 20
+"""Files that are added to the folder before each kill."""
 KEY = "A" * 43 + "="
 FREQUENT = "[flow]\ncommit_seconds = 0.02\n"
 
@@ -49,7 +51,7 @@ def kill_often(config: Path, times: int, *, from_camera: bool, seed: int) -> Non
     moments, notes = random.Random(seed), config.parent / "notes"
     for number in range(times):
         if not from_camera:
-            add_frames(config.parent, number * 40, 40)
+            add_frames(config.parent, number * ADDED, ADDED)
         killed_at(config, notes, moments.uniform(0, 0.15), from_camera=from_camera)
         if number % 10 == 9:
             stored = rows(config) if (config.parent / "archive").exists() else []
@@ -84,11 +86,11 @@ def test_a_folder_line_killed_again_and_again_stores_every_file_once(tmp_path: P
     result = completed(config)
 
     stored = rows(config)
-    assert len(stored) == len(set(stored)) == 50 * 40
+    assert len(stored) == len(set(stored)) == 50 * ADDED
     assert noted(tmp_path / "notes", Captured) <= set(stored)
-    assert (result.captured, result.failed) == (2000, 0)
+    assert (result.captured, result.failed) == (len(stored), 0)
     balance = result.ledger
-    assert (balance.captured, balance.stored, balance.waiting, balance.lost) == (2000, 2000, 0, 0)
+    assert (balance.captured, balance.stored, balance.waiting, balance.lost) == (len(stored), len(stored), 0, 0)
 
 
 def left_by_a_killed_camera(folder: Path) -> tuple[Path, list[Path]]:
@@ -261,7 +263,7 @@ def completed_after(config: Path) -> set[str]:
     return set(rows(config))
 
 
-def test_a_cut_parquet_file_is_named_and_the_other_frames_are_judged_and_kept(tmp_path: Path) -> None:
+def test_a_cut_parquet_file_is_named(tmp_path: Path) -> None:
     config = line(tmp_path)
     add_frames(tmp_path, 0, 130)
     completed(config)
@@ -273,6 +275,26 @@ def test_a_cut_parquet_file_is_named_and_the_other_frames_are_judged_and_kept(tm
     assert told.returncode == 1
     assert files[0].name in told.stderr
     assert "Traceback" not in told.stderr
+
+
+def test_a_cut_parquet_file_does_not_keep_a_camera_from_storing(tmp_path: Path) -> None:
+    config = line(tmp_path)
+    run_line(read_config(config), source=IteratorSource(islice(camera(), 10)))
+    (file,) = (tmp_path / "archive").rglob("*.parquet")
+    file.write_bytes(file.read_bytes()[:-100])
+    alarms: list[str] = []
+
+    def watch(event: Event) -> None:
+        if isinstance(event, Alarm):
+            alarms.append(event.message)
+
+    result = run_line(read_config(config), source=IteratorSource(islice(camera(), 10)), observers=[watch])
+
+    assert (result.stored, result.failed) == (10, 0)
+    assert file.name in alarms[0]
+    judged = command("archive", "verify", tmp_path / "archive")
+    assert judged.returncode == 1
+    assert file.name in judged.stdout + judged.stderr
 
 
 def command(*arguments: object) -> "subprocess.CompletedProcess[str]":
