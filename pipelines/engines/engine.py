@@ -43,7 +43,7 @@ class EngineName(StrEnum):
 
 def load_engine(name: EngineName) -> Engine:
     """The engine of that name. Raises EngineError where its packages are not installed."""
-    if name is EngineName.ray:
+    if name == EngineName.ray:
         from pipelines.engines.ray_engine import RayEngine
 
         return RayEngine()

@@ -103,6 +103,7 @@ def _connect(folder: str) -> None:
     import ray
 
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"  # nothing is told to anybody
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # what matters is raised as well
     logging.getLogger("ray.data").setLevel(logging.CRITICAL)
     here: dict[str, Any] = {
         "address": "local",
@@ -112,9 +113,23 @@ def _connect(folder: str) -> None:
         "_temp_dir": folder,
     }
     try:
-        ray.init(log_to_driver=False, logging_level=logging.ERROR, **({} if os.environ.get(ADDRESS) else here))
+        with _nothing_on_standard_error():  # Ray's own libraries tell there that they will tell nothing
+            ray.init(log_to_driver=False, logging_level=logging.ERROR, **({} if os.environ.get(ADDRESS) else here))
     except (ConnectionError, RuntimeError) as error:
         raise EngineError(f"Ray cannot be started: {str(error).splitlines()[0]}; use --engine local") from error
+
+
+@contextmanager
+def _nothing_on_standard_error() -> Iterator[None]:
+    kept = os.dup(2)
+    nothing = os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nothing, 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nothing)
 
 
 def _short_folder() -> Path | None:

@@ -2,7 +2,6 @@
 
 import os
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,18 +16,6 @@ sys.path.append(str(JOBS))  # processes get the path of the one that starts them
 from plant_jobs import DiesOnce, Fails, Square  # noqa: E402
 
 ENGINES = ["alone", "processes", "ray"]
-
-
-@pytest.fixture(scope="module")
-def ray_here() -> Iterator[None]:
-    """Ray on two cores for all tests of this module, as a user may have started it already."""
-    ray = pytest.importorskip("ray")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
-        patch.setenv("PYTHONPATH", str(JOBS), prepend=os.pathsep)
-        ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False, object_store_memory=2**27)
-        yield
-        ray.shutdown()
 
 
 @pytest.fixture(params=ENGINES)
