@@ -134,7 +134,7 @@ class Archive:
                 for asked in held.answers:
                     del self._answers[asked]
             if new := files - self._held.keys():
-                dataset = _dataset(self._table)
+                dataset = dataset_of(self._table)
                 for file in dataset.get_fragments():
                     if file.path in new:
                         self._hold(file.path, self._indexed(file, dataset.schema))
@@ -191,7 +191,7 @@ class Archive:
         """
         with table_errors(self.uri):
             self._table.update_incremental()
-            dataset = _dataset(self._table)
+            dataset = dataset_of(self._table)
         yield from self._batches(dataset, list(columns or SCHEMA.names), where, on_damaged_file)
 
     def rewrite(
@@ -211,7 +211,8 @@ class Archive:
         """
         table = self._opened(create=False)
         with table_errors(self.uri):
-            rows = (row for batch in self._batches(_dataset(table), SCHEMA.names, where) for row in batch.to_pylist())
+            batches = self._batches(dataset_of(table), SCHEMA.names, where)
+            rows = (row for batch in batches for row in batch.to_pylist())
         replaced = 0
         for batch in _partition_batches(rows):
             changed = self._changed(batch, change, on_damaged)
@@ -280,7 +281,7 @@ class Archive:
         chosen = pc.field("frame_id").isin([key.frame_id for key in keys]) & _in_partition(rows[0])
         with table_errors(self.uri):
             table.update_incremental()
-            dataset = _dataset(table)
+            dataset = dataset_of(table)
         batches = self._batches(dataset, SCHEMA.names, chosen if where is None else chosen & where)
         return [row for batch in batches for row in batch.to_pylist() if key_of(row) in keys]
 
@@ -346,7 +347,7 @@ class Archive:
         keys: list[FrameKey] = []
         answers: dict[FrameKey, FrameKey] = {}
         with table_errors(self.uri, file.path):
-            for batch in _file_batches(file, schema, [*IDENTITY, *ASKED], None):
+            for batch in file_batches(file, schema, [*IDENTITY, *ASKED], None):
                 rows = batch.to_pydict()
                 for name in ("codec", "model"):
                     rows[name] = map(intern, rows[name])  # one text for all rows, not one for each
@@ -372,7 +373,7 @@ class Archive:
         for file in sorted(dataset.get_fragments(filter=where), key=lambda file: file.path):
             try:
                 with table_errors(self.uri, file.path):
-                    yield from _file_batches(file, dataset.schema, columns, where)
+                    yield from file_batches(file, dataset.schema, columns, where)
             except ArchiveError as error:
                 if on_damaged_file is None:
                     raise
@@ -415,7 +416,7 @@ def _partition_batches(rows: Iterable[Row]) -> Iterator[list[Row]]:
         yield batch
 
 
-def _file_batches(
+def file_batches(
     file: ds.ParquetFileFragment, schema: pa.Schema, columns: list[str], where: ds.Expression | None
 ) -> Iterator[pa.RecordBatch]:
     with_payload = "payload" in columns
@@ -448,7 +449,7 @@ def _files(table: DeltaTable) -> set[str]:
     return {"/".join(uri.rsplit("/", len(PARTITIONS) + 1)[1:]) for uri in table.file_uris()}
 
 
-def _dataset(table: DeltaTable) -> ds.Dataset:
+def dataset_of(table: DeltaTable) -> ds.Dataset:
     """The table's files; columns that it lacks are null."""
     dataset = table.to_pyarrow_dataset()
     added = [SCHEMA.field(name) for name in SCHEMA.names if name not in dataset.schema.names]

@@ -3,22 +3,18 @@
 What makes a row sound is said in `verify`. A damaged file is named and the others are checked.
 """
 
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import islice
-from os import cpu_count
+from pathlib import Path
 from typing import Any
 
 from inspect_compress.errors import ArchiveError
-from pipelines.archive.keys import Keys
-from pipelines.archive.schema import SCHEMA, FrameKey, Row, key_of
-from pipelines.archive.table import Archive
+from pipelines.archive.schema import FrameKey, key_of
+from pipelines.archive.snapshot import Slice, Snapshot
 from pipelines.archive.verify import check_row
-
-MAX_WORKERS = 4
-"""Most rows that are decoded at once; more would hold too many large frames in memory."""
+from pipelines.engines import Engine
+from pipelines.governance.encryption import keys_at_hand
+from pipelines.progress import Track, untracked
 
 
 @dataclass(frozen=True)
@@ -62,45 +58,59 @@ class Verification:
         }
 
 
-CheckRows = Callable[[Iterable[Row]], Iterator[tuple[FrameKey, str]]]
-"""Checks rows; gives each one's key, and the reason where it is not sound."""
+def verify_archive(uri: str, engine: Engine, *, keys: Path | None = None, track: Track = untracked) -> Verification:
+    """Check every row of the latest commit, on any engine. `keys`: a key file, for payloads that are encrypted.
 
-
-def verify_archive(archive: Archive, check_rows: CheckRows) -> Verification:
-    """Check every row of the latest commit by `check_rows`."""
-    damaged: list[DamagedFile] = []
+    Raises ArchiveError where there is no archive, EngineError where the work cannot be done.
+    """
+    snapshot = Snapshot(uri)
+    slices = snapshot.slices()
+    answers = engine.map(CheckRows(snapshot.uri, snapshot.version, keys), slices)
+    damaged: dict[str, DamagedFile] = {}
     unsound: list[Unsound] = []
     seen: set[FrameKey] = set()
-
-    def on_damaged_file(path: str, error: ArchiveError) -> None:
-        damaged.append(DamagedFile(path, str(error)))
-
     count = 0
-    batches = archive.scan(columns=SCHEMA.names, on_damaged_file=on_damaged_file)
-    for key, reason in check_rows(row for batch in batches for row in batch.to_pylist()):
-        count += 1
-        if key in seen:
-            unsound.append(Unsound(key, "it is stored twice"))
-        seen.add(key)
-        if reason:
-            unsound.append(Unsound(key, reason))
-    return Verification(archive.uri, count, tuple(unsound), tuple(damaged))
+    for checked in track(answers, "checking", len(slices)):
+        for key, reason in checked.rows:
+            count += 1
+            if key in seen:
+                unsound.append(Unsound(key, "it is stored twice"))
+            seen.add(key)
+            if reason:
+                unsound.append(Unsound(key, reason))
+        if checked.damage:  # each slice of a damaged file says so
+            damaged.setdefault(checked.damage.path, checked.damage)
+    return Verification(uri, count, tuple(unsound), tuple(damaged.values()))
 
 
-def check_in_threads(keys: Keys | None) -> CheckRows:
-    """Rows are checked on several cores, in their order."""
+@dataclass(frozen=True)
+class Checked:
+    """What a worker found in a slice: each row's key, and the reason where it is not sound; and the file's damage."""
 
-    def check(row: Row) -> tuple[FrameKey, str]:
-        return key_of(row), check_row(row, keys)
+    rows: tuple[tuple[FrameKey, str], ...]
+    damage: DamagedFile | None
 
-    def check_rows(rows: Iterable[Row]) -> Iterator[tuple[FrameKey, str]]:
-        workers = min(cpu_count() or 1, MAX_WORKERS)
-        waiting = iter(rows)
-        with ThreadPoolExecutor(workers) as pool:
-            running = deque(pool.submit(check, row) for row in islice(waiting, workers + 1))
-            while running:
-                result = running.popleft().result()
-                running.extend(pool.submit(check, row) for row in islice(waiting, 1))
-                yield result
 
-    return check_rows
+@dataclass(frozen=True)
+class CheckRows:
+    """The job: checks the rows of a slice. Keys are read where the work is done, and not sent there."""
+
+    uri: str
+    version: int
+    keys: Path | None
+
+    def start(self) -> Callable[[Slice], Checked]:
+        """Open the archive and read the keys."""
+        snapshot, keys = Snapshot(self.uri, self.version), keys_at_hand(self.keys)
+
+        def work(part: Slice) -> Checked:
+            rows: list[tuple[FrameKey, str]] = []
+            damage = None
+            try:
+                for row in snapshot.rows(part):
+                    rows.append((key_of(row), check_row(row, keys)))
+            except ArchiveError as error:
+                damage = DamagedFile(part.file, str(error))
+            return Checked(tuple(rows), damage)
+
+        return work

@@ -11,6 +11,7 @@ from pipelines.archive_commands.options import (
     Camera,
     Codec,
     Detector,
+    Engine,
     Json,
     JsonLines,
     KeyFile,
@@ -25,6 +26,7 @@ from pipelines.archive_commands.options import (
     opened,
     selected,
 )
+from pipelines.engines import EngineName, load_engine
 
 if TYPE_CHECKING:
     from pipelines.archive.selection import Found
@@ -99,7 +101,7 @@ def get(
     typer.echo(f"{target}: frame {record.frame_id}, {record.codec} at quality {record.quality}")
 
 
-def verify(uri: Uri, keys: KeyFile = None, as_json: Json = False) -> None:
+def verify(uri: Uri, engine: Engine = EngineName.local, keys: KeyFile = None, as_json: Json = False) -> None:
     """Check every row: its bytes, its model, that it decodes, and that the picture is the one that was stored.
 
     Damaged rows and files are named, and the others are checked. The rows of an encrypted archive need its keys.
@@ -108,14 +110,11 @@ def verify(uri: Uri, keys: KeyFile = None, as_json: Json = False) -> None:
 
     Exit status: 0 every row is sound, 1 one is not or the archive cannot be read, 2 the call was not understood.
     """
-    from pipelines.archive.verification import check_in_threads, verify_archive
+    from pipelines.archive.verification import verify_archive
     from pipelines.progress import Bars
 
-    archive = opened(uri, keys)
-    check_rows = check_in_threads(archive.keys)
     with Bars() as bars:
-        count = len(archive)
-        result = verify_archive(archive, lambda rows: bars.track(check_rows(rows), "checking", count))
+        result = verify_archive(uri, load_engine(engine), keys=keys, track=bars.track)
     typer.echo(json.dumps(result.to_dict(), ensure_ascii=False) if as_json else _verified(result))
     if not result.is_sound:
         raise typer.Exit(1)

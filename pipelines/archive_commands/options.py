@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from pipelines.engines import EngineName
 from pipelines.judgement import Judgement
 
 if TYPE_CHECKING:
@@ -35,6 +36,10 @@ KeyFile = Annotated[
         help="The keys of an encrypted archive. [default: those of INSPECT_COMPRESS_KEYS in the environment]",
         show_default=False,
     ),
+]
+Engine = Annotated[
+    EngineName,
+    typer.Option(help="Where the work is done: a process per core of this machine, or Ray (docs/scale.md)."),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
 JsonLines = Annotated[bool, typer.Option("--json", help="Print one JSON object a line instead of text.")]
