@@ -23,17 +23,23 @@ def check_row(row: Mapping[str, Any], keys: Keys | None = None) -> str:
     archive whose picture is not its original has no hash of it, and is taken as it decodes.
     """
     try:
-        if not bytes_are_as_stored(row):
-            return "its bytes were changed since they were stored"
-        meta_of(row)
-        pixels = _codec(row["codec"]).decode(plain_payload(row, keys))
-        _require_described(row, pixels)
-        _require_hash(row, pixels)
+        sound_picture(row, keys)
     except InspectCompressError as error:
         return " ".join(str(error).split())
     except Exception as error:  # a codec of another package may raise anything; one bad row must not end the check
         return f"its decoder failed: {type(error).__name__}: {' '.join(str(error).split())}"
     return ""
+
+
+def sound_picture(row: Mapping[str, Any], keys: Keys | None = None) -> Image:
+    """The picture that a row decodes to. Raises ArchiveError, and what the decoder raises, where it is not sound."""
+    if not bytes_are_as_stored(row):
+        raise ArchiveError("its bytes were changed since they were stored")
+    meta_of(row)
+    pixels = _codec(row["codec"]).decode(plain_payload(row, keys))
+    _require_described(row, pixels)
+    _require_hash(row, pixels)
+    return pixels
 
 
 @cache

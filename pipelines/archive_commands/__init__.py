@@ -2,7 +2,7 @@
 
 import typer
 
-from pipelines.archive_commands import care, keys, look, move
+from pipelines.archive_commands import care, keys, look, move, reencode
 
 app = typer.Typer(
     help="Look into an archive of frames, take frames out, check it, and let go what is too old.",
@@ -15,6 +15,7 @@ app.command()(look.get)
 app.command()(move.export)
 app.command()(look.verify)
 app.command()(look.stats)
+app.command()(reencode.reencode)
 app.command()(care.compact)
 app.command()(care.expire)
 app.add_typer(care.hold, name="hold")

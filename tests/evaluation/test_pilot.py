@@ -156,6 +156,7 @@ def test_a_killed_pilot_goes_on_where_it_was_and_ends_with_the_same_figures(
     assert figures["decision"]["sentence"] != first["decision"]["sentence"]
 
 
+@pytest.mark.slow
 def test_a_pilot_on_ray_has_the_same_figures(
     pilot: Pilot, spots: Path, settings: Path, done: Path, tmp_path: Path
 ) -> None:

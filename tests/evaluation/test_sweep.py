@@ -27,7 +27,7 @@ from inspect_compress.errors import ConfigError, DatasetError, DetectorError
 from pipelines.archive import Archive
 from pipelines.datasets import Dataset, Item, read_dataset, split_dataset
 from pipelines.detectors.threshold import calibrate_threshold
-from pipelines.engines import LocalEngine
+from pipelines.engines import EngineName, LocalEngine, load_engine
 
 PLANT = Path(__file__).parent / "plant"
 SIZES = {"codecs": ("jpeg", "webp"), "qualities": (5, 60)}
@@ -336,8 +336,14 @@ def test_frames_of_the_same_content_are_decoded_once_while_there_is_room() -> No
 # Engines
 
 
-def test_other_processes_give_the_same_figures(swept: Sweep, dataset: Dataset, tmp_path: Path) -> None:
-    engine = LocalEngine(2, alone_seconds=0)
+@pytest.mark.parametrize("name", EngineName)
+def test_other_processes_give_the_same_figures(
+    swept: Sweep, dataset: Dataset, tmp_path: Path, name: EngineName
+) -> None:
+    if name is EngineName.ray:
+        pytest.importorskip("ray")
+    engine = load_engine(name) if name is EngineName.ray else LocalEngine(2, alone_seconds=0)
+
     again = sweep(dataset, SHARPNESS, tmp_path, step=lambda *_: None, engine=engine)
 
     pd.testing.assert_frame_equal(again.originals, swept.originals)
