@@ -1,13 +1,13 @@
 """`[logs]`, `[metrics]` and `[mqtt]` of a line's TOML file. docs/observability.md explains each key."""
 
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
 from inspect_compress.settings import FilePath
 from pipelines.section import Section
 
-Port = Field(ge=1, le=65535)
+Port = Annotated[int, Field(ge=1, le=65535)]
 
 
 class LogsConfig(Section):
@@ -20,7 +20,7 @@ class LogsConfig(Section):
 class MetricsConfig(Section):
     """`[metrics]`: where Prometheus finds a run's figures."""
 
-    port: int = Port
+    port: Port
     host: str = Field(default="127.0.0.1", min_length=1)
 
 
@@ -28,7 +28,7 @@ class MqttConfig(Section):
     """`[mqtt]`: the broker that verdicts, figures and alarms are sent to, and below which topic."""
 
     host: str = Field(min_length=1)
-    port: int | None = Field(default=None, ge=1, le=65535)
+    port: Port | None = None
     topic: str = Field(default="", max_length=1000)
     qos: Literal[0, 1, 2] = 1
     interval: float = Field(default=60.0, ge=1, le=86400)

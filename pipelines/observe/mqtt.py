@@ -18,6 +18,7 @@ import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion
 
 from inspect_compress.errors import ConfigError
+from inspect_compress.files import read_file
 from pipelines.flow.events import (
     Alarm,
     Captured,
@@ -45,6 +46,8 @@ CONNECT_WITHIN = 5.0
 """Seconds that a broker has to accept a connection."""
 LAST_MESSAGES_WITHIN = 1.0
 """Seconds that the end of a run waits for the last messages to be delivered; a run has to end within ten."""
+PASSWORD_BYTES = 65535
+"""Most that MQTT allows."""
 TICK = 0.25
 """Seconds between two looks at whether figures are due, the connection is back, or a message is acknowledged."""
 
@@ -212,7 +215,7 @@ class Mqtt:
             self._say_once(f"is gone: {reason}")
 
     def _on_connect_fail(self, client: paho.Client, data: Any) -> None:
-        self._say_once("cannot be reached")
+        self._say_once("cannot be reached" + (", or its certificate is not accepted" if self._config.tls else ""))
 
     def _on_publish(self, client: paho.Client, data: Any, mid: int, reason: Any, properties: Any) -> None:
         self._answers.append(mid)
@@ -309,6 +312,6 @@ def _password(path: Path | None) -> str | None:
     try:
         if path.stat().st_mode & 0o007:
             raise ConfigError(f"[mqtt] password_file: {path} can be read by everybody; run `chmod o= {path}`")
-        return path.read_text(encoding="utf-8").rstrip("\r\n")
+        return read_file(path, limit=PASSWORD_BYTES).decode().rstrip("\r\n")
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"[mqtt] password_file: {path} cannot be read: {error}") from error
