@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipelines.archive_commands.options import Engine, Json, KeyFile, Uri, printable
+from inspect_compress.terminal import printable
+from pipelines.archive_commands.options import Engine, Json, KeyFile, Uri
 from pipelines.engines import EngineName, load_engine
 
 if TYPE_CHECKING:
