@@ -6,14 +6,11 @@ The names of files are made from what is stored, and cannot lead out of the fold
 import hashlib
 import json
 import re
-from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cache
 from pathlib import Path, PurePosixPath
 from typing import Any
-
-import pyarrow.compute as pc
 
 from inspect_compress.batch import check_png_target
 from inspect_compress.codecs import Codec, load_codec
@@ -25,15 +22,13 @@ from pipelines.archive.keys import identity_of
 from pipelines.archive.schema import ArchivedFrame, FrameKey
 from pipelines.archive.selection import Selection, find
 from pipelines.archive.table import Archive
+from pipelines.progress import Track, untracked
 
 INDEX = "frames.jsonl"
 """The file beside the exported ones that says what each of them is."""
 NAME_LENGTH = 40
 """Most characters of a frame's own name in the name of its file, so that all fit into 255 bytes."""
 UNIQUE_DIGITS = 16
-Track = Callable[[Iterable[ArchivedFrame], str, int | None], Iterable[ArchivedFrame]]
-"""Shows how far the frames have come: what is done with them, and how many there are, if that is known."""
-
 _UNSAFE = re.compile(r"[^\w.-]+")
 
 
@@ -46,17 +41,21 @@ class Form(StrEnum):
 
 @dataclass(frozen=True)
 class Exported:
-    """What was written, and which frames could not be."""
+    """What was written, and which frames and files of the archive could not be read."""
 
     folder: Path
     files: int
     bytes: int
     failures: tuple[tuple[FrameKey, str], ...]
+    damaged_files: tuple[str, ...]
 
     def to_dict(self) -> dict[str, Any]:
         """The result as it is printed by `--json`."""
         failures = [key._asdict() | {"reason": reason} for key, reason in self.failures]
-        return {"folder": str(self.folder), "files": self.files, "bytes": self.bytes, "failures": failures}
+        return {"folder": str(self.folder), "files": self.files, "bytes": self.bytes} | {
+            "failures": failures,
+            "damaged_files": list(self.damaged_files),
+        }
 
 
 def take_out(
@@ -99,16 +98,21 @@ def export(
     form: Form,
     limit: int | None = None,
     overwrite: bool = False,
-    track: Track | None = None,
+    track: Track = untracked,
 ) -> Exported:
     """Write the selected frames to a new folder, with an index of what each file is.
 
-    The folder appears when all is written. A frame that is damaged is left out and is among the failures. Raises
+    The folder appears when all is written. A frame that is damaged is left out and is among the failures, as are the
+    archive's damaged files. Raises
     InspectCompressError where the archive cannot be read or the folder not be written.
     """
-    wanted = None
+    wanted, damaged = None, dict[str, str]()
+
+    def on_damaged_file(path: str, error: ArchiveError) -> None:
+        damaged[path] = str(error)
+
     if limit or selection.verdict:
-        wanted = {found.key for found in find(archive, selection, limit=limit)}
+        wanted = {found.key for found in find(archive, selection, limit=limit, on_damaged_file=on_damaged_file)}
     failures: list[tuple[FrameKey, str]] = []
 
     def on_damaged(key: FrameKey, error: InspectCompressError) -> None:
@@ -117,10 +121,10 @@ def export(
 
     files = size = 0
     with staged_folder(folder, overwrite=overwrite) as stage, (stage / INDEX).open("w", encoding="utf-8") as index:
-        records = archive.frames(where=selection.where, on_damaged=on_damaged)
+        records = archive.frames(where=selection.where, on_damaged=on_damaged, on_damaged_file=on_damaged_file)
         chosen = (record for record in records if wanted is None or record.key in wanted)
         count = None if wanted is None else len(wanted)
-        for record in track(chosen, "exporting", count) if track else chosen:
+        for record in track(chosen, "exporting", count):
             try:
                 file = stage / file_name(record, form)
                 _write(record, form, file)
@@ -129,18 +133,20 @@ def export(
                 continue
             files, size = files + 1, size + file.stat().st_size
             index.write(json.dumps(_facts(record, file.name), ensure_ascii=False) + "\n")
-    return Exported(folder, files, size, tuple(failures))
+    return Exported(folder, files, size, tuple(failures), tuple(damaged.values()))
 
 
 def _stored(archive: Archive, frame_id: str) -> list[ArchivedFrame]:
     """All encodings of a frame. Raises ArchiveError; of one that was let go, it says when and why."""
-    stored = list(archive.frames(where=pc.field("frame_id") == frame_id))
-    for gone in Departures(archive.uri).of(frame_id) if not stored else ():
-        raise ArchiveError(
-            f"{archive.uri}: frame {frame_id} was let go on {gone.expired_at:%Y-%m-%d}, by the rule {gone.rule!r}; "
-            f"{gone.asked_by} asked for it"
-        )
-    return stored or archive.get(frame_id)
+    try:
+        return archive.get(frame_id)
+    except ArchiveError as error:
+        for gone in Departures(archive.uri).of(frame_id):
+            raise ArchiveError(
+                f"{archive.uri}: frame {frame_id} was let go on {gone.expired_at:%Y-%m-%d}, by the rule "
+                f"{gone.rule!r}; {gone.asked_by} asked for it"
+            ) from error
+        raise
 
 
 def file_name(record: ArchivedFrame, form: Form) -> str:

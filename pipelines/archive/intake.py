@@ -18,6 +18,7 @@ from pipelines.archive.schema import ArchivedFrame
 from pipelines.archive.table import Archive
 from pipelines.frame import Frame
 from pipelines.policy import Request, Setting
+from pipelines.progress import Track, untracked
 from pipelines.sources import Failure, OnFailure, frame_id
 from pipelines.sources.folder import MAX_FILE_BYTES
 from pipelines.stages import Guard, compress, store, unstored
@@ -29,7 +30,6 @@ RULE = "append"
 TAKEN = {*SUFFIXES, QARV}
 
 T = TypeVar("T")
-Track = Callable[[Iterable["Input"], str, int | None], Iterable["Input"]]
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ def inputs(paths: Iterable[Path]) -> list[Input]:
 
 
 def append_files(
-    archive: Archive, files: list[Input], origin: Origin, setting: Setting, guard: Guard, *, track: Track
+    archive: Archive, files: list[Input], origin: Origin, setting: Setting, guard: Guard, *, track: Track = untracked
 ) -> Appended:
     """Store each file's frame. One that cannot be read or encoded is among the failures, and the others are stored.
 

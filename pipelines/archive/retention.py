@@ -1,7 +1,7 @@
 """Letting frames go: rules say how long what is kept, holds keep it longer, and each departure is recorded."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -17,10 +17,9 @@ from pipelines.archive.schema import FrameKey, Row, key_of
 from pipelines.archive.selection import Selection, judged_rows, judgement
 from pipelines.archive.table import Archive
 from pipelines.archive.verdicts import JudgedFrame
+from pipelines.progress import Track, untracked
 from pipelines.section import Section
 
-Track = Callable[[Iterable[Row]], Iterable[Row]]
-"""Shows how many rows have come."""
 FOREVER = "forever"
 LONGEST = 365 * 1000
 """Days; longer is `forever`."""
@@ -92,7 +91,9 @@ def read_policy(path: Path) -> Policy:
     return read_settings(path, Policy)
 
 
-def expire(archive: Archive, policy: Policy, *, now: datetime, by: str, dry_run: bool, track: Track = iter) -> Expiry:
+def expire(
+    archive: Archive, policy: Policy, *, now: datetime, by: str, dry_run: bool, track: Track = untracked
+) -> Expiry:
     """Remove the frames whose time has come, and record each before it goes; or only count them.
 
     Raises ArchiveError where a hold cannot be read, or another one is placed meanwhile; what has gone by then is on
@@ -100,7 +101,7 @@ def expire(archive: Archive, policy: Policy, *, now: datetime, by: str, dry_run:
     """
     holds = Holds(archive.uri).all()
     expiry = Expiry(dry_run)
-    doomed = track(_doomed(archive, policy, holds, now, expiry))
+    doomed = track(_doomed(archive, policy, holds, now, expiry), "letting go", None)
     if dry_run:
         for _ in doomed:
             pass

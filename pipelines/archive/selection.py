@@ -17,7 +17,7 @@ import pyarrow.dataset as ds
 
 from inspect_compress.errors import ConfigError
 from pipelines.archive.schema import SCHEMA, FrameKey, key_of, meta_of
-from pipelines.archive.table import Archive
+from pipelines.archive.table import Archive, OnDamagedFile
 from pipelines.archive.verdicts import JudgedFrame, Verdicts
 from pipelines.judgement import Judgement
 
@@ -105,9 +105,18 @@ class Found:
         return values | {"meta": meta_of(self.row), "verdicts": verdicts}
 
 
-def find(archive: Archive, selection: Selection, *, limit: int | None = None) -> Iterator[Found]:
-    """The selected rows by time of capture, at most `limit`. One day's rows are held in memory."""
-    yield from islice(_found(archive, selection), limit)
+def find(
+    archive: Archive,
+    selection: Selection,
+    *,
+    limit: int | None = None,
+    on_damaged_file: OnDamagedFile | None = None,
+) -> Iterator[Found]:
+    """The selected rows by time of capture, at most `limit`. One day's rows are held in memory.
+
+    Raises ArchiveError where a file is damaged; with `on_damaged_file`, that is called instead.
+    """
+    yield from islice(_found(archive, selection, on_damaged_file), limit)
 
 
 def parse_time(text: str, name: str) -> datetime:
@@ -121,9 +130,9 @@ def parse_time(text: str, name: str) -> datetime:
     return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
 
 
-def _found(archive: Archive, selection: Selection) -> Iterator[Found]:
+def _found(archive: Archive, selection: Selection, on_damaged_file: OnDamagedFile | None) -> Iterator[Found]:
     judged = judged_rows(archive, selection)
-    batches = archive.scan(columns=FACTS, where=selection.where)
+    batches = archive.scan(columns=FACTS, where=selection.where, on_damaged_file=on_damaged_file)
     for _, day in groupby((batch for batch in batches if batch.num_rows), lambda batch: batch.column("date")[0]):
         rows = pa.Table.from_batches(list(day)).sort_by([("captured_at", "ascending"), ("frame_id", "ascending")])
         for batch in rows.to_batches(max_chunksize=1024):

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipelines.archive.schema import Row
-from pipelines.archive.table import Archive
+from pipelines.archive.table import Archive, OnDamagedFile
 
 GROUPS = ("codec", "model", "quality", "line", "month")
 _SUMMED = ("frames", "bytes", "raw_bytes")
@@ -41,8 +41,8 @@ class Stats:
         }
 
 
-def stats_of(archive: Archive) -> Stats:
-    """Sum up the rows of the latest commit."""
+def stats_of(archive: Archive, *, on_damaged_file: OnDamagedFile | None = None) -> Stats:
+    """Sum up the rows of the latest commit. A damaged file is an error, or told to `on_damaged_file`."""
     sums: dict[tuple[Any, ...], list[int]] = defaultdict(lambda: [0] * len(_SUMMED))
     first = last = None
     columns = [
@@ -57,7 +57,7 @@ def stats_of(archive: Archive) -> Stats:
         "bit_depth",
         "bytes",
     ]
-    for batch in archive.scan(columns=columns):
+    for batch in archive.scan(columns=columns, on_damaged_file=on_damaged_file):
         for row in _summed(batch):
             entry = sums[tuple(row[group] for group in GROUPS)]
             for position, name in enumerate(_SUMMED):

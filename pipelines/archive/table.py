@@ -156,21 +156,30 @@ class Archive:
         return sum(sum(batch.column(0).to_pylist()) for batch in self.scan(columns=["bytes"]))
 
     def get(self, frame_id: str) -> list[ArchivedFrame]:
-        """All encodings of one frame. Raises ArchiveError where there is none, or one is damaged."""
-        found = list(self.frames(where=pc.field("frame_id") == frame_id))
+        """All encodings of one frame. Raises ArchiveError where there is none, or one is damaged.
+
+        A damaged file is an error only where the frame is in no other.
+        """
+        damaged: list[ArchiveError] = []
+        where = pc.field("frame_id") == frame_id
+        found = list(self.frames(where=where, on_damaged_file=lambda _, error: damaged.append(error)))
         if not found:
-            raise ArchiveError(f"{self.uri}: holds no frame {frame_id!r}")
+            raise damaged[0] if damaged else ArchiveError(f"{self.uri}: holds no frame {frame_id!r}")
         return found
 
     def frames(
-        self, *, where: ds.Expression | None = None, on_damaged: OnDamaged | None = None
+        self,
+        *,
+        where: ds.Expression | None = None,
+        on_damaged: OnDamaged | None = None,
+        on_damaged_file: OnDamagedFile | None = None,
     ) -> Iterator[ArchivedFrame]:
         """The rows that `where` (an Arrow expression) selects, in the table's order, payloads checked and plain.
 
         Raises ArchiveError, naming the frame, for a payload that is not what was stored, or that there is no key
-        for; with `on_damaged`, that is called instead and the row left out.
+        for; with `on_damaged`, that is called instead and the row left out. `on_damaged_file` is as for `scan`.
         """
-        for batch in self.scan(where=where):
+        for batch in self.scan(where=where, on_damaged_file=on_damaged_file):
             for _, record in self._plain(batch.to_pylist(), on_damaged):
                 yield record
 

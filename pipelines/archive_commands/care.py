@@ -118,14 +118,7 @@ def expire(
     if not dry_run:
         log.append("expiry begun", by=name, details={"rules": rules.model_dump(exclude_none=True)["rule"]})
     with Bars() as bars:
-        result = let_go(
-            archive,
-            rules,
-            now=datetime.now(UTC),
-            by=name,
-            dry_run=dry_run,
-            track=lambda rows: bars.track(rows, "letting go", None),
-        )
+        result = let_go(archive, rules, now=datetime.now(UTC), by=name, dry_run=dry_run, track=bars.track)
     if not dry_run:
         log.append("expiry ended", by=name, details=result.to_dict())
     typer.echo(json.dumps(result.to_dict(), ensure_ascii=False) if as_json else _expired(result))

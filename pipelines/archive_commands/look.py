@@ -23,6 +23,7 @@ from pipelines.archive_commands.options import (
     Until,
     Uri,
     Verdict,
+    fail_for_files,
     opened,
     selected,
 )
@@ -54,7 +55,9 @@ def query(
 
     With `--json` each line has all columns of `docs/archive.md` but the payload, and the frame's verdicts.
 
-    Exit status: 0 done, 1 the archive cannot be read, 2 the call was not understood.
+    A damaged file of the archive is named, and the others are read.
+
+    Exit status: 0 done, 1 the archive or a part of it cannot be read, 2 the call was not understood.
     """
     from pipelines.archive.selection import find
 
@@ -69,8 +72,11 @@ def query(
         verdict=verdict,
         detector=detector,
     )
-    for found in find(opened(uri), selection, limit=limit):
+    damaged: list[str] = []
+    archive = opened(uri)
+    for found in find(archive, selection, limit=limit, on_damaged_file=lambda _, error: damaged.append(str(error))):
         typer.echo(json.dumps(found.to_dict(), ensure_ascii=False) if as_json else _line(found))
+    fail_for_files(damaged)
 
 
 def get(
@@ -125,12 +131,16 @@ def stats(uri: Uri, as_json: Json = False) -> None:
 
     Example: `inspect-compress archive stats archive`
 
-    Exit status: 0 done, 1 the archive cannot be read, 2 the call was not understood.
+    A damaged file of the archive is named, and the others are read.
+
+    Exit status: 0 done, 1 the archive or a part of it cannot be read, 2 the call was not understood.
     """
     from pipelines.archive.stats import stats_of
 
-    result = stats_of(opened(uri))
+    damaged: list[str] = []
+    result = stats_of(opened(uri), on_damaged_file=lambda _, error: damaged.append(str(error)))
     typer.echo(json.dumps(result.to_dict(), ensure_ascii=False) if as_json else _summed(result))
+    fail_for_files(damaged)
 
 
 def _line(found: "Found") -> str:

@@ -23,6 +23,7 @@ from pipelines.archive_commands.options import (
     Uri,
     Verdict,
     asked_by,
+    fail_for_files,
     opened,
     selected,
 )
@@ -141,6 +142,7 @@ def export(
     done = {"folder": asked["folder"], "files": result.files, "failed": len(result.failures)}
     log.append("export ended", by=name, details=done)
     typer.echo(json.dumps(result.to_dict(), ensure_ascii=False) if as_json else _exported(result))
+    fail_for_files(result.damaged_files)
     if result.failures:
         raise typer.Exit(1)
 

@@ -5,10 +5,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from inspect_compress.terminal import printable
 from pipelines.engines import EngineName
 from pipelines.judgement import Judgement
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from pipelines.archive.selection import Selection
     from pipelines.archive.table import Archive
 
@@ -91,3 +94,11 @@ def selected(
         verdict=verdict,
         detector=detector,
     )
+
+
+def fail_for_files(damaged: "Collection[str]") -> None:
+    """End with exit status 1 and a line for each file of the archive that could not be read, if there is one."""
+    for reason in damaged:
+        typer.echo(f"error: {printable(reason)}", err=True)
+    if damaged:
+        raise typer.Exit(1)

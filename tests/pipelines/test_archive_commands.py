@@ -190,6 +190,25 @@ def test_damaged_rows_and_files_are_named_and_the_others_checked(tmp_path: Path)
     assert cut.name in text
 
 
+def test_what_a_damaged_file_leaves_is_read_and_the_file_is_named(tmp_path: Path) -> None:
+    archive = Archive(tmp_path / "archive")
+    for number in (1, 12, 40):  # three days
+        archive.append([encoded(number)])
+    cut = next((tmp_path / "archive").glob("date=2026-03-05/**/*.parquet"))
+    cut.write_bytes(cut.read_bytes()[:-40])
+
+    for command in (["query", archive.uri], ["stats", archive.uri], ["export", archive.uri, tmp_path / "out"]):
+        result = CliRunner().invoke(build_app(), ["archive", *map(str, command)])
+        assert result.exit_code == 1
+        assert cut.name in result.stderr
+        assert "\n" not in result.stderr.strip()
+    assert len(list((tmp_path / "out").glob("*.png"))) == 2
+    for number in (1, 40):
+        run("get", archive.uri, f"frame-{number:05}", tmp_path / f"{number}.png")
+    with pytest.raises(ArchiveError, match=cut.name):
+        run("get", archive.uri, "frame-00012", tmp_path / "12.png")
+
+
 def test_a_place_without_an_archive_is_an_error_and_stays_as_it_is(tmp_path: Path) -> None:
     for command in ("query", "verify", "stats"):
         with pytest.raises(ArchiveError, match="no archive here"):

@@ -176,7 +176,7 @@ def test_a_hold_that_cannot_be_read_stops_everything(uri: Path) -> None:
 def test_a_hold_that_is_placed_meanwhile_stops_what_has_not_gone(uri: Path) -> None:
     policy = Policy.model_validate({"rule": [{"name": "all", "keep_days": 0}]})
 
-    def late(rows: Any) -> Any:
+    def late(rows: Any, what: str, total: int | None) -> Any:
         for row in rows:
             if not Holds(str(uri)).all():
                 Holds(str(uri)).add(Hold(name="late", reason="", by="K", at=NOON))
