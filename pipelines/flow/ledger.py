@@ -22,7 +22,7 @@ FILE_NAME = "ledger.sqlite"
 BUSY_SECONDS = 60.0
 """How long a process waits for another one's transaction, which takes milliseconds."""
 FOLDED_AT_ONCE = 10_000
-"""Rows that are summed up in one transaction, in some hundredths of a second: others wait as long."""
+"""Rows that are summed up in one transaction, in tenths of a second: others wait as long."""
 
 CAPTURED, STORED, FAILED, DROPPED, LOST = "captured", "stored", "failed", "dropped", "lost"
 GAP, UNREADABLE = "gap", "unreadable"

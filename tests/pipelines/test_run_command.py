@@ -19,7 +19,8 @@ from deltalake import DeltaTable, write_deltalake
 from inspect_compress.codecs import load_codec
 from inspect_compress.fidelity import ms_ssim, psnr
 from inspect_compress.images import read_image, write_png
-from pipelines.archive import ADDED, Archive, ArchivedFrame
+from pipelines.archive import ADDED, Archive, ArchivedFrame, Verdicts
+from pipelines.governance.audit import AuditLog
 
 ROOT = Path(__file__).parents[2]
 PLANT = Path(__file__).parent / "plant"
@@ -407,3 +408,62 @@ def test_a_mistake_is_one_line_and_stores_nothing(tmp_path: Path, change: dict[s
     assert done.stderr.count("\n") == 1
     assert says in done.stderr
     assert sorted(path.name for path in tmp_path.iterdir()) == ["frames", "line.toml"]
+
+
+def test_a_frame_that_makes_a_codec_fail_is_a_row_of_the_ledger_and_the_others_are_stored(tmp_path: Path) -> None:
+    write_png(tmp_path / "frames" / "dark.png", flat(20))
+    write_png(tmp_path / "frames" / "grey.png", flat(100))
+
+    done = run(line(tmp_path, codec="raising", quality=90, compress="verify = false\n"), "--json")
+
+    result = json.loads(done.stdout)
+    assert done.returncode == 1
+    assert result["failures"] == [{"image": "dark.png", "reason": "RuntimeError: too dark"}]
+    assert {name: result["ledger"][name] for name in ("captured", "stored", "failed")} == {
+        "captured": 2,
+        "stored": 1,
+        "failed": 1,
+    }
+
+
+def test_begin_and_end_of_a_run_are_in_the_audit_log_and_verdicts_beside_the_archive(tmp_path: Path) -> None:
+    frames(tmp_path, 3)
+    labels = ["image,defect"]
+    for number in range(80):
+        write_png(tmp_path / "labelled" / f"{number}.png", surface(100 + number, defective=number >= 60))
+        labels.append(f"{number}.png,{'scratch' if number >= 60 else ''}")
+    (tmp_path / "labelled" / "labels.csv").write_text("\n".join(labels))
+    config = line(tmp_path, detect='[detect]\ndetector = "anomaly"\ntrain = "labelled"\n')
+
+    result = run_json(config)
+
+    log = AuditLog(str(tmp_path / "archive"))
+    begun, ended = log.entries()
+    assert log.verify() == []
+    assert (begun.action, ended.action) == ("run started", "run ended")
+    assert begun.details["config_sha256"] == hashlib.sha256(config.read_bytes()).hexdigest()
+    assert (ended.details["run"]["stored"], ended.details["error"]) == (3, "")
+    verdicts = {verdict.frame_id: verdict for verdict in Verdicts(str(tmp_path / "archive")).latest()}
+    for shown in result["detections"]:
+        kept = verdicts[shown["frame_id"]]
+        assert (kept.score, kept.defective, kept.detector) == (shown["score"], shown["defective"], "anomaly")
+        assert (kept.line, kept.codec) == ("L1", "jpeg")
+    assert len(verdicts) == 3
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
+def test_a_folder_that_is_not_finished_says_so(tmp_path: Path) -> None:
+    frames(tmp_path, 400)
+    config = line(tmp_path, codec="jxl", quality=90)
+
+    with subprocess.Popen([*CLI, "run", str(config)], stdout=subprocess.PIPE, text=True) as process:
+        while process.poll() is None and not (tmp_path / "archive" / "_delta_log" / f"{1:020}.json").exists():
+            time.sleep(0.002)
+        process.send_signal(signal.SIGINT)
+        output, _ = process.communicate(timeout=10)
+
+    assert process.returncode == 1
+    assert "ended before the source did; run again for the rest" in output
+    result = run_json(config)
+    assert 0 < result["frames"]["stored"] < 400
+    assert result["ledger"]["stored"] == 400
