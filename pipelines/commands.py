@@ -48,13 +48,15 @@ def run(
     from pipelines.drift.observer import watched_for_drift
     from pipelines.flow.signals import ended_by_signals
     from pipelines.observe import observers_for
+    from pipelines.observe.notices import notice
     from pipelines.progress import Bars
     from pipelines.runner import run_line
 
     settings = read_config(config)
     stop = threading.Event()
     with ended_by_signals(stop), Bars() as bars, observers_for(settings) as observers:
-        result = run_line(settings, observers=watched_for_drift(settings, observers), stop=stop, track=bars.track)
+        told = watched_for_drift(settings, observers if settings.logs else [*observers, notice])
+        result = run_line(settings, observers=told, stop=stop, track=bars.track)
     typer.echo(json.dumps(result.to_dict(), ensure_ascii=False, allow_nan=False) if as_json else _text(result))
     if not result.complete:
         raise typer.Exit(1)
