@@ -6,8 +6,10 @@ Object stores take their credentials from the environment, by the same variables
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
 
 import obstore
 from obstore.exceptions import AlreadyExistsError, BaseError
@@ -15,8 +17,16 @@ from obstore.store import LocalStore, ObjectStore, from_url
 
 from inspect_compress.errors import StoreError
 
+if TYPE_CHECKING:
+    from obstore.store import ClientConfig
+
+ANSWER_WITHIN, GIVE_UP_AFTER = timedelta(seconds=3), timedelta(seconds=5)
+"""For one answer of an object store, and for a call with its retries: a line that ends waits no longer than that."""
+RETRIES = 3
 OBJECT_BYTES = 2**20
 """Most bytes of one object; more is not read into memory."""
+
+_CONNECTION = ("allow_http", "allow_invalid_certificates", "proxy_url")
 
 
 class Objects:
@@ -77,7 +87,13 @@ class Objects:
 
     @cached_property
     def _store(self) -> ObjectStore:
-        return LocalStore(self._folder) if self._folder else from_url(self.place)
+        if self._folder:
+            return LocalStore(self._folder)
+        return from_url(
+            self.place,
+            client_options=_connection(),
+            retry_config={"max_retries": RETRIES, "retry_timeout": GIVE_UP_AFTER},
+        )
 
     def _is_missing(self) -> bool:
         return self._folder is not None and not self._folder.is_dir()
@@ -104,3 +120,10 @@ class Objects:
         except (BaseError, OSError, ValueError) as error:
             reason = (str(error) or type(error).__name__).splitlines()[0]
             raise StoreError(f"{self.place}, {name}: {reason}") from error
+
+
+def _connection() -> "ClientConfig":
+    """How long to wait, and what the environment says: obstore looks there only where no option is given."""
+    options: dict[str, Any] = {"timeout": ANSWER_WITHIN, "connect_timeout": ANSWER_WITHIN}
+    options |= {name: value for name in _CONNECTION if (value := os.environ.get(f"AWS_{name.upper()}"))}
+    return cast("ClientConfig", options)

@@ -12,17 +12,22 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from deltalake import DeltaTable
 from hypothesis import given
 from hypothesis import strategies as st
 
 from inspect_compress.errors import ArchiveError, ConfigError, EncryptionError
+from inspect_compress.images import write_png
 from pipelines.archive import Archive, ArchivedFrame
+from pipelines.archive.verify import check_row
+from pipelines.config import read_config
 from pipelines.governance.audit import AuditLog
 from pipelines.governance.encryption import KeyRing, add_new_key, keys_from_environment, read_keys
 from pipelines.governance.rotation import Rotation, rotate
 from pipelines.governance.settings import EncryptionConfig, key_ring
+from pipelines.runner import run_line
 
 CLI = [sys.executable, "-c", "from inspect_compress.cli import main; main()"]
 KEYS = {"2027": bytes(range(32)), "2028": bytes(32)}
@@ -298,3 +303,34 @@ def test_the_commands_make_a_key_and_rotate_an_archive(tmp_path: Path) -> None:
     assert {entry.by for entry in AuditLog(str(tmp_path / "archive")).entries()} == {"ann"}
     assert (without_keys.returncode, without_keys.stderr.count("\n")) == (1, 1)
     assert "name a key file by --keys, or set INSPECT_COMPRESS_KEYS" in without_keys.stderr
+
+
+def test_a_line_with_a_key_leaves_no_picture_behind_that_can_be_read_without_it(tmp_path: Path) -> None:
+    write_png(tmp_path / "frames" / "part.png", np.random.default_rng(0).integers(0, 256, (60, 80), np.uint8))
+    add_new_key(tmp_path / "keys.toml", "2027")
+    (tmp_path / "line.toml").write_text(LINE)
+
+    result = run_line(read_config(tmp_path / "line.toml"))
+
+    assert (result.captured, result.stored, result.failures) == (1, 1, ())
+    signature = (tmp_path / "frames" / "part.png").read_bytes()[:16]
+    files = [path for path in tmp_path.rglob("*") if path.is_file() and "frames" not in path.parts]
+    assert not [path for path in files if signature in path.read_bytes()]
+    (row,) = (row for batch in Archive(tmp_path / "archive").scan() for row in batch.to_pylist())
+    assert (row["key_id"], row["payload"][:4]) == ("2027", b"ICE1")
+    assert check_row(row, read_keys(tmp_path / "keys.toml")) == ""
+    assert "is encrypted with key '2027'" in check_row(row)
+    assert "another key under this id" in check_row(row, ring("2027"))
+
+
+LINE = """
+[source]
+kind = "folder"
+path = "frames"
+[compress]
+codec = "png"
+[archive]
+uri = "archive"
+[encryption]
+keys = "keys.toml"
+"""
