@@ -124,3 +124,16 @@ def test_every_alert_is_explained() -> None:
     text = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
 
     assert [rule["alert"] for rule in alerts() if f"**{rule['alert']}**" not in text] == []
+
+
+def test_the_documented_tables_are_valid(tmp_path: Path) -> None:
+    text = (ROOT / "docs" / "observability.md").read_text(encoding="utf-8")
+    (tables,) = re.findall(r"^```toml\n(.*?)^```", text, re.S | re.M)
+    (tmp_path / "line.toml").write_text(
+        f'[source]\nkind = "folder"\npath = "."\n[archive]\nuri = "archive"\n{tables}', encoding="utf-8"
+    )
+
+    config = read_config(tmp_path / "line.toml")
+
+    assert config.mqtt
+    assert config.mqtt.model_fields_set == set(type(config.mqtt).model_fields)
