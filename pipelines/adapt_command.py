@@ -23,7 +23,9 @@ def adapt(
         ),
     ],
     minutes: Annotated[float, typer.Option(min=0.01, help="Time to train; export and measurements come on top.")],
-    out: Annotated[Path, typer.Option(metavar="DIR", help="The new folder for weights, card and report.")],
+    out: Annotated[Path, typer.Option(metavar="DIR", help="The new folder for weights, card and report.")] = Path(
+        "adapted"
+    ),
     base: Annotated[
         str, typer.Option(metavar="qarv|WEIGHTS", help="The shipped model, or float weights to go on from.")
     ] = "qarv",

@@ -22,8 +22,8 @@ from inspect_compress.qarv.exact import ExactNetwork
 from inspect_compress.qarv.weights import (
     full_fingerprint,
     installed_fingerprints,
-    read_weights,
     shipped_fingerprints,
+    weights_from,
 )
 
 MAX_WEIGHTS = 256 << 20
@@ -53,7 +53,7 @@ def examine(weights: Path, card: Path, *, by: str, at: datetime) -> Candidate:
 
     text = _read(card, MAX_TEXT).decode("utf-8", "replace")
     data = _read(weights, MAX_WEIGHTS)
-    model = read_weights(weights)
+    model = weights_from(data, str(weights))
     if not isinstance(model.network, ExactNetwork):
         raise ModelError(
             f"{weights}: holds float weights, whose files decode only on the type of machine that made them; "

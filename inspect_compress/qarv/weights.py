@@ -28,6 +28,8 @@ from inspect_compress.qarv.tables import radius
 from inspect_compress.qarv.threads import one_thread
 
 FOLDER = Path(__file__).parent.parent / "weights"
+_MOST_WIDTH, _MOST_BLOCKS = 1024, 32
+"""Channels, and blocks at a stride, that a weight file may ask for."""
 _TABLES = "tables"
 _EXACT = "exact"
 
@@ -101,18 +103,33 @@ def read_weights(path: Path) -> Model:
     """Read a weight file. Raises ConfigError where it is not one."""
     try:
         data = read_file(path)
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
+    return weights_from(data, str(path))
+
+
+def weights_from(data: bytes, name: str) -> Model:
+    """The model in the bytes of a weight file. Raises ConfigError, which begins with `name`, where there is none."""
+    try:
         header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
         shape = Shape.from_dict(json.loads(header["__metadata__"]["shape"]))
+        _check_size(shape)
         tensors = load(data)
         tables = np.split(tensors.pop(_TABLES).numpy(), _table_ends())
         exact = header["__metadata__"].get("arithmetic") == _EXACT
         with one_thread():
             network = ExactNetwork(shape, tensors) if exact else _float_network(shape, tensors)
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
     except Exception as error:  # safetensors, json and torch each raise their own for a foreign file
-        raise ConfigError(f"{path}: is not a QARV weight file: {str(error).splitlines()[0]}") from error
+        raise ConfigError(f"{name}: is not a QARV weight file: {' '.join(str(error).splitlines()[:1])}") from error
     return Model(network, tables, fingerprint_of(data))
+
+
+def _check_size(shape: Shape) -> None:
+    """Refuse what a file claims to be before there is memory made for it."""
+    for name, value in shape.to_dict().items():
+        most = _MOST_WIDTH if name.startswith("width") else _MOST_BLOCKS
+        if isinstance(value, int) and not 0 <= value <= most:
+            raise ValueError(f"its {name} is {value}; at most {most} is read")
 
 
 def _float_network(shape: Shape, tensors: Tensors) -> Network:

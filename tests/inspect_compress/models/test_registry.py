@@ -99,6 +99,9 @@ def test_what_is_not_an_exact_model_with_its_own_card_is_refused(tmp_path: Path,
         return str(error.value)
 
     assert "is not a QARV weight file" in refused(cut, card)
+    huge = tmp_path / "huge.safetensors"
+    huge.write_bytes(weights.read_bytes().replace(b'\\"width_8\\": 96', b'\\"width_8\\":9999'))
+    assert "its width_8 is 9999; at most 1024 is read" in refused(huge, card)
     assert "float weights" in refused(floats, floats.with_suffix(".md"))
     assert f"does not name {fingerprint}" in refused(weights, shipped_card)
     assert "has no validation curve" in refused(weights, bare)
