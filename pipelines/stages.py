@@ -30,7 +30,7 @@ from pipelines.detectors.scoring import scores_or_errors
 from pipelines.frame import Frame
 from pipelines.parallel import in_threads
 from pipelines.policy import Request
-from pipelines.sources import Failure, OnFailure, stop
+from pipelines.sources import Failure, OnFailure, raise_failure
 
 MAX_WORKERS = 4
 """Most frames that are compressed at once; more would hold too many large frames in memory."""
@@ -70,7 +70,11 @@ def unstored(requests: Iterable[Request], archive: Archive) -> Iterator[Request]
 
 
 def compress(
-    requests: Iterable[Request], guard: Guard | None, *, on_failure: OnFailure = stop, on_time: OnTime = untimed
+    requests: Iterable[Request],
+    guard: Guard | None,
+    *,
+    on_failure: OnFailure = raise_failure,
+    on_time: OnTime = untimed,
 ) -> Iterator[ArchivedFrame]:
     """Encode frames on several cores, in their order, and measure each against its decoded image.
 
@@ -100,7 +104,7 @@ def read_back(
     archive: Archive,
     *,
     between: tuple[datetime, datetime] | None = None,
-    on_failure: OnFailure = stop,
+    on_failure: OnFailure = raise_failure,
 ) -> Iterator[ArchivedFrame]:
     """Read records from the archive, in its order. Damaged and missing ones are handed to `on_failure`.
 
@@ -126,7 +130,7 @@ def read_back(
 
 
 def decode(
-    records: Iterable[ArchivedFrame], *, on_failure: OnFailure = stop, on_time: OnTime = untimed
+    records: Iterable[ArchivedFrame], *, on_failure: OnFailure = raise_failure, on_time: OnTime = untimed
 ) -> Iterator[Frame]:
     """Turn records back into frames, each with the codec that its row names."""
     codec_of = cache(load_codec)
@@ -143,7 +147,7 @@ def decode(
 
 
 def detect(
-    frames: Iterable[Frame], detector: Detector, *, on_failure: OnFailure = stop, on_time: OnTime = untimed
+    frames: Iterable[Frame], detector: Detector, *, on_failure: OnFailure = raise_failure, on_time: OnTime = untimed
 ) -> Iterator[Verdict]:
     """Score frames; one at or above the detector's threshold is defective.
 

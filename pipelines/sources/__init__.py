@@ -20,7 +20,6 @@ from pipelines.sources.contract import (
     missed,
     raise_failure,
 )
-from pipelines.sources.contract import raise_failure as stop
 from pipelines.sources.folder import FolderSource
 from pipelines.sources.iterator import IteratorSource
 from pipelines.sources.settings import GROUP, SourceSettings, SourceTable, source_names
@@ -41,7 +40,6 @@ __all__ = [
     "open_source",
     "raise_failure",
     "source_names",
-    "stop",
 ]
 
 
