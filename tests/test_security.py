@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import google_crc32c
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -18,7 +19,14 @@ from deltalake import write_deltalake
 
 from inspect_compress.cli import main
 from inspect_compress.codecs import load_codec
-from inspect_compress.errors import ConfigError, DamagedFileError, DatasetError, DetectorError, ImageError
+from inspect_compress.errors import (
+    ConfigError,
+    DamagedFileError,
+    DatasetError,
+    DetectorError,
+    ImageError,
+    SpoolError,
+)
 from inspect_compress.files import FILE_BYTES, TEXT_BYTES
 from inspect_compress.images import read_image
 from pipelines.archive import Archive, ArchivedFrame
@@ -31,6 +39,8 @@ from pipelines.datasets import read_dataset
 from pipelines.datasets.items import Item
 from pipelines.datasets.masks import read_mask
 from pipelines.detectors import load_detector
+from pipelines.flow.spool import Spool
+from pipelines.frame import Frame
 
 SIDE = 16000
 """Of what is declared: 768 MB of pixels; WebP can declare no more than 16383."""
@@ -203,6 +213,21 @@ def stored(frame_id: str, **changes: Any) -> ArchivedFrame:
         pixels_sha256=hashlib.sha256(pixels.tobytes()).hexdigest(),
     )
     return replace(plain, **changes)
+
+
+def test_a_spooled_file_that_was_made_to_do_harm_is_set_aside(tmp_path: Path) -> None:
+    spool = Spool(tmp_path, "own", most_bytes=10**9, free_bytes=0)
+    frame = Frame(np.zeros((4, 4), np.uint8), "part", datetime(2027, 1, 1, tzinfo=UTC))
+    head = b"[" * 100_000
+    nested = struct.pack("<8sIIQ", b"ICSPOOL1", len(head), 0, 0) + head
+
+    for hostile in (nested + struct.pack("<I", google_crc32c.value(nested)), None):
+        name = spool.put(frame)
+        (path,) = tmp_path.glob("own/*.frame")
+        path.write_bytes(hostile) if hostile else sparse(path, FILE_BYTES + 1)
+        with pytest.raises(SpoolError, match=r"\.damaged: .*(does not describe a frame|has more than 256 MiB)"):
+            spool.get(name)
+    assert not list(tmp_path.glob("own/*.frame"))
 
 
 STRANGER = """

@@ -13,6 +13,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from inspect_compress.errors import SpoolError
+from inspect_compress.files import read_file
 from pipelines.archive.keys import Keys
 from pipelines.flow.spool_file import pack, unpack
 from pipelines.frame import Frame
@@ -77,7 +78,7 @@ class Spool:
         with self._guard:
             path = self._files[name]
         try:
-            frame = unpack(path.read_bytes(), self._keys)
+            frame = unpack(read_file(path), self._keys)
             if token(frame.frame_id) != name:
                 raise SpoolError(f"holds another frame, {frame.frame_id}")
         except (OSError, SpoolError) as error:

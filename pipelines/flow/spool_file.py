@@ -67,7 +67,7 @@ def unpack(data: bytes, keys: Keys | None = None) -> Frame:
         described = json.loads(head)
         samples = keys.unseal(body, name, _identity(described["frame_id"], head)) if name and keys else body
         return _frame(described, samples)
-    except (ValueError, TypeError, KeyError) as error:
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise SpoolError(f"does not describe a frame: {error}") from error
 
 
