@@ -10,9 +10,11 @@ def line_codec(config: LineConfig) -> Codec:
 
     It has to be admitted at every quality that the file asks for.
     """
-    settings, rules = config.compress, config.policy
+    settings, rules, flow = config.compress, config.policy, config.flow
     codec = load_codec(settings.codec, model=settings.model)
-    asked = (settings.quality, rules.suspect, rules.good, *rules.products.values())
+    asked = [settings.quality, rules.suspect, rules.good, *rules.products.values()]
+    if flow.when_full == "degrade" and flow.degrade_codec in (None, settings.codec):
+        asked.append(flow.degrade_to)
     if settings.model:
         check_admitted(codec.model, min(quality for quality in asked if isinstance(quality, int)))
     return codec

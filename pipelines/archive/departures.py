@@ -58,6 +58,10 @@ class Departures:
         """Enter rows with the columns of the schema, of which `rule` says why each goes."""
         self._table.append([{**row, "asked_by": by, "expired_at": at} for row in rows])
 
+    def frame_ids(self) -> set[str]:
+        """The ids of all frames on record."""
+        return {row["frame_id"] for row in self._table.rows(columns=["frame_id"])}
+
     def of(self, frame_id: str) -> Iterator[Departure]:
         """What is on record of a frame; more than one entry where it was stored more than once."""
         for row in self._table.rows(pc.field("frame_id") == frame_id):

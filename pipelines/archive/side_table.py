@@ -30,8 +30,10 @@ class SideTable:
         for start in range(0, len(rows), COMMIT_ROWS):
             self._commit(pa.Table.from_pylist(list(rows[start : start + COMMIT_ROWS]), schema=self._schema))
 
-    def rows(self, where: ds.Expression | None = None) -> Iterator[dict[str, Any]]:
-        """The rows that `where` (an Arrow expression) selects; none where there is no table.
+    def rows(
+        self, where: ds.Expression | None = None, *, columns: Sequence[str] | None = None
+    ) -> Iterator[dict[str, Any]]:
+        """The rows that `where` (an Arrow expression) selects, or some of their columns; none without a table.
 
         Raises ArchiveError where a file is missing or damaged, and names it.
         """
@@ -42,7 +44,7 @@ class SideTable:
             dataset = table.to_pyarrow_dataset()
         for file in dataset.get_fragments(filter=where):
             with table_errors(self.uri, file.path):
-                for batch in file.to_batches(schema=dataset.schema, filter=where):
+                for batch in file.to_batches(schema=dataset.schema, columns=columns, filter=where):
                     yield from batch.to_pylist()
 
     def _commit(self, rows: pa.Table) -> None:

@@ -14,6 +14,7 @@ from operator import length_hint
 
 from inspect_compress.errors import InspectCompressError
 from pipelines.archive import Archive, FrameKey
+from pipelines.archive.departures import Departures
 from pipelines.chain import Chain
 from pipelines.flow.events import Alarm, Degraded, Events, Failed, Gap, Stalled, Timed, Waiting
 from pipelines.flow.insisting import Insisting
@@ -104,6 +105,8 @@ class Flow:
         )
         self._last_frame = time.monotonic()
         self._known: tuple[Container[FrameKey], Mapping[FrameKey, FrameKey]] = ((), {})
+        self._durable = durable
+        self._let_go: Container[str] = ()
         self._errors: list[InspectCompressError] = []
         self._until = math.inf
         self._over = threading.Event()
@@ -183,6 +186,8 @@ class Flow:
     def _compress(self) -> None:
         try:
             self._known = self._insist(lambda: (self._archive.ids(), self._archive.answers()))
+            if self._durable:  # others show no frame twice
+                self._let_go = self._insist(Departures(self._archive.uri).frame_ids)
             requests = choose(self._intake, self._chain.policy, self._chain.detector)
             if self._when_full == "degrade":
                 requests = degrade(requests, self._intake.is_late, self._chain.late)
@@ -197,16 +202,19 @@ class Flow:
             self._storing.records.put(None)
 
     def _is_new(self, request: Request) -> bool:
-        """Whether the archive lacks what is asked for; what it has is noted."""
+        """Whether the archive lacks what is asked for; what it has, or had until it was let go, is noted."""
         ids, answers = self._known
         row = request.key if request.key in ids else answers.get(request.key)
+        gone = row is None and request.frame.frame_id in self._let_go
+        if gone:
+            row = request.key
         if row is None:
             if request.instead_of:
                 asked, codec = request.instead_of.quality, request.codec.codec_id
                 self._tell(Degraded(request.frame.frame_id, asked, request.quality, codec))
             return True
         image = image_name(request.frame)
-        self._insist(lambda: self._ledger.already_stored(row, image, check=not self._follows))
+        self._insist(lambda: self._ledger.already_stored(row, image, check=not (self._follows or gone)))
         self._spool.remove(token(row.frame_id))
         self._tally.commit(0, 1)
         return False

@@ -467,3 +467,24 @@ def test_a_folder_that_is_not_finished_says_so(tmp_path: Path) -> None:
     result = run_json(config)
     assert 0 < result["frames"]["stored"] < 400
     assert result["ledger"]["stored"] == 400
+
+
+def test_a_frame_that_was_let_go_is_not_stored_again(tmp_path: Path) -> None:
+    frames(tmp_path, 3)
+    config = line(tmp_path)
+    run_json(config)
+    (tmp_path / "policy.toml").write_text('[[rule]]\nname = "all"\nkeep_days = 0\n')
+    expired = subprocess.run(
+        [*CLI, "archive", "expire", str(tmp_path / "archive"), "--policy", str(tmp_path / "policy.toml")],
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    write_png(tmp_path / "frames" / "new.png", surface(9))
+
+    result = run_json(config)
+
+    assert expired.returncode == 0, expired.stderr
+    assert result["frames"] == {"captured": 4, "stored": 1, "already_stored": 3, "failed": 0}
+    assert set(rows(tmp_path)) == {"new.png"}
+    assert result["ledger"]["stored"] == 4
