@@ -1,13 +1,16 @@
 """Where a table lies: opening it, refusing a place that is unfit, and errors that name the place and the file."""
 
+import os
 import re
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlparse
 
 import pyarrow as pa
-from deltalake import ColumnProperties, DeltaTable, WriterProperties
+from deltalake import ColumnProperties, DeltaTable, WriterProperties, write_deltalake
 from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
 
 from inspect_compress.errors import ArchiveError
@@ -74,6 +77,26 @@ def is_damage(error: ArchiveError) -> bool:
     return isinstance(cause, pa.ArrowInvalid | FileNotFoundError) or "thrift" in str(cause)
 
 
+def commit(table: DeltaTable, rows: pa.Table, **how: Any) -> set[str]:
+    """Write rows in one commit, as `write_deltalake` says; return the new files, as `files_of` names them.
+
+    When this returns, a commit to a local disk survives a power cut: the library leaves it to the system when its
+    files reach the disk.
+    """
+    before = files_of(table)
+    write_deltalake(table, rows, **how)
+    new = files_of(table) - before
+    if table.table_uri.startswith("file://") and os.name == "posix":
+        _sync(table, new)
+    return new
+
+
+def files_of(table: DeltaTable) -> set[str]:
+    """The table's files by their paths in its folder: one folder for each partition column, and the name."""
+    depth = len(table.metadata().partition_columns)
+    return {"/".join(uri.rsplit("/", depth + 1)[1:]) for uri in table.file_uris()}
+
+
 def refuse_full_disk(uri: str, payload_bytes: int) -> None:
     """Raise ArchiveError where a local disk has no room: a write that fails midway leaves files behind."""
     if "://" in uri:
@@ -81,6 +104,20 @@ def refuse_full_disk(uri: str, payload_bytes: int) -> None:
     free = shutil.disk_usage(uri).free
     if free < payload_bytes + COMMIT_RESERVE:
         raise ArchiveError(f"{uri}: {DISK_FULL}")
+
+
+def _sync(table: DeltaTable, files: Iterable[str]) -> None:
+    """Have the files of the latest commit, the folders that name them, and then its entry in the log on the disk."""
+    folder = Path(unquote(urlparse(table.table_uri).path))
+    paths = [folder / file for file in files]
+    folders = {parent for path in paths for parent in path.parents if parent.is_relative_to(folder)}
+    log = folder / "_delta_log"
+    for path in [*paths, *folders, log / f"{table.version():020}.json", log]:
+        handle = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
 
 
 def _refuse_unfit_place(uri: str) -> None:

@@ -8,10 +8,9 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.dataset as ds
-from deltalake import write_deltalake
 
 from inspect_compress.errors import ArchiveError
-from pipelines.archive.place import OvertakenError, open_table, table_at, table_errors
+from pipelines.archive.place import OvertakenError, commit, open_table, table_at, table_errors
 from pipelines.archive.schema import PARTITIONS, Row
 
 COMMIT_ROWS = 8192
@@ -51,6 +50,6 @@ class SideTable:
         try:
             with table_errors(self.uri):
                 table = open_table(self.uri, schema=self._schema, partitions=PARTITIONS, name=self._name, create=True)
-                write_deltalake(table, rows, mode="append")
+                commit(table, rows, mode="append")
         except OvertakenError as error:
             raise ArchiveError(f"{self.uri}: other writers were first too often; run again") from error

@@ -19,7 +19,16 @@ from deltalake import CommitProperties, DeltaTable, write_deltalake
 
 from inspect_compress.errors import ArchiveError
 from pipelines.archive.keys import Keys, plain_payload, sealed
-from pipelines.archive.place import WRITER, OvertakenError, is_damage, open_table, refuse_full_disk, table_errors
+from pipelines.archive.place import (
+    WRITER,
+    OvertakenError,
+    commit,
+    files_of,
+    is_damage,
+    open_table,
+    refuse_full_disk,
+    table_errors,
+)
 from pipelines.archive.schema import (
     ADDED,
     ASKED,
@@ -127,7 +136,7 @@ class Archive:
         """The identities of all rows, as of the latest commit. Do not change the set."""
         with table_errors(self.uri):
             self._table.update_incremental()
-            files = _files(self._table)
+            files = files_of(self._table)
             for gone in self._held.keys() - files:
                 held = self._held.pop(gone)
                 self._keys.difference_update(held.keys)
@@ -319,8 +328,7 @@ class Archive:
         refuse_full_disk(self.uri, sum(len(record.payload) for record in records))
         stored_at = datetime.now(UTC)
         rows = [row_of(sealed(record, self.keys), stored_at) for record in records]
-        before = _files(self._table)
-        write_deltalake(
+        written = commit(
             self._table,
             pa.Table.from_pylist(rows, schema=SCHEMA),
             mode="append",
@@ -328,7 +336,7 @@ class Archive:
             writer_properties=WRITER,
             commit_properties=CommitProperties(max_commit_retries=0),
         )
-        if len(written := _files(self._table) - before) == 1:
+        if len(written) == 1:
             answers = {record.asked: record.key for record in records if record.asked_codec}
             self._hold(written.pop(), _Held([record.key for record in records], answers))
 
@@ -453,11 +461,6 @@ def _is_view(kind: pa.DataType) -> bool:
     return pa.types.is_string_view(kind) or pa.types.is_binary_view(kind)
 
 
-def _files(table: DeltaTable) -> set[str]:
-    """The table's files by their paths in its folder: one folder for each partition column, and the name."""
-    return {"/".join(uri.rsplit("/", len(PARTITIONS) + 1)[1:]) for uri in table.file_uris()}
-
-
 def dataset_of(table: DeltaTable) -> ds.Dataset:
     """The table's files; columns that it lacks are null."""
     dataset = table.to_pyarrow_dataset()
@@ -472,7 +475,7 @@ def _lacking(table: DeltaTable) -> set[str]:
 def _overwrite(table: DeltaTable, rows: pa.Table, predicate: str) -> None:
     """Put rows in the place of those that the predicate selects; fails if another writer changed those."""
     _add_columns(table)
-    write_deltalake(table, rows, mode="overwrite", predicate=predicate, writer_properties=WRITER)
+    commit(table, rows, mode="overwrite", predicate=predicate, writer_properties=WRITER)
 
 
 def _add_columns(table: DeltaTable) -> None:

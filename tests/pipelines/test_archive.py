@@ -1,6 +1,8 @@
 """The archive: atomic, never twice, checked on the way out, and open to other tools."""
 
 import os
+import re
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -352,3 +354,20 @@ def test_a_commit_that_cannot_be_written_leaves_the_archive_as_it_was(tmp_path: 
     assert done.stdout.startswith(str(tmp_path / "archive")), done.stderr
     assert done.stdout.count("\n") == 1
     assert {r.frame_id for r in Archive(tmp_path / "archive").frames()} == {"frame-00001"}
+
+
+@pytest.mark.skipif(shutil.which("strace") is None, reason="needs strace, to see what the system is asked for")
+def test_what_is_stored_is_on_the_disk_before_it_counts_as_stored(tmp_path: Path) -> None:
+    folder = tmp_path / "検査 #1 ä"
+    Archive(tmp_path / "template").append([record(0)])
+    command = ["strace", "-f", "-y", "-e", "trace=fsync", "-o", tmp_path / "calls"]
+    command += [sys.executable, "-c", WRITE, tmp_path / "template", folder, "0", "1"]
+
+    subprocess.run(command, check=True, timeout=120, stdout=subprocess.DEVNULL)
+
+    calls = (tmp_path / "calls").read_bytes().decode("unicode_escape").encode("latin-1").decode()
+    synced = re.findall(r"fsync\(\d+<(.*)>\)", calls)
+    (file,) = parquet_files(folder)
+    log = folder / "_delta_log"
+    assert synced.index(str(file)) < synced.index(str(log / f"{1:020}.json")) < synced.index(str(log))
+    assert {str(file.parent), str(file.parent.parent), str(folder)} <= set(synced)
