@@ -119,7 +119,8 @@ class Objects:
             yield
         except (BaseError, OSError, ValueError) as error:
             reason = (str(error) or type(error).__name__).splitlines()[0]
-            raise StoreError(f"{self.place}, {name}: {reason}") from error
+            advice = "" if self._folder else "; check the address, and the credentials in the environment"
+            raise StoreError(f"{self.place}, {name}: {reason}{advice}") from error
 
 
 def _connection() -> "ClientConfig":

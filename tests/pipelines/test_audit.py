@@ -3,21 +3,18 @@
 import hashlib
 import json
 import multiprocessing
-import subprocess
-import sys
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 from inspect_compress.errors import AuditError, StoreError
 from pipelines.governance.audit import AuditLog
+from pipelines.governance.commands import audit
 from pipelines.governance.objects import Objects
-
-CLI = [sys.executable, "-c", "from inspect_compress.cli import main; main()"]
+from tests.pipelines.s3_server import s3_server
 
 
 @pytest.fixture
@@ -154,7 +151,10 @@ def test_the_chain_can_be_followed_without_this_package(place: Path) -> None:
 
 
 def test_the_log_lies_in_an_object_store_as_it_does_in_a_folder(monkeypatch: pytest.MonkeyPatch) -> None:
-    with s3_bucket(monkeypatch) as uri:
+    uri = "s3://plant/archive"
+    with s3_server() as environment:
+        for name, value in environment.items():
+            monkeypatch.setenv(name, value)
         with ThreadPoolExecutor(2) as pool:
             list(pool.map(append_ten, [uri] * 2, ["first", "second"]))
         log = AuditLog(uri)
@@ -176,35 +176,14 @@ def test_a_place_that_cannot_be_reached_is_an_error_of_one_line(tmp_path: Path) 
 
 
 def test_the_commands_show_and_check_the_log(place: Path) -> None:
-    listed = command("list", place, "--json").stdout.splitlines()
-    sound = json.loads(command("verify", place, "--json").stdout)
+    listed = CliRunner().invoke(audit, ["list", str(place), "--json"]).stdout.splitlines()
+    sound = json.loads(CliRunner().invoke(audit, ["verify", str(place), "--json"]).stdout)
     file(place, 4).unlink()
-    cut = command("verify", place, "--head", sound["head"])
-    absent = command("verify", place / "elsewhere")
+    cut = CliRunner().invoke(audit, ["verify", str(place), "--head", sound["head"]])
+    absent = CliRunner().invoke(audit, ["verify", str(place / "elsewhere")])
 
     assert [json.loads(line)["number"] for line in listed] == [1, 2, 3, 4]
     assert (sound["sound"], sound["problems"], sound["head"][:2]) == (True, [], "4:")
-    assert (cut.returncode, absent.returncode) == (1, 1)
+    assert (cut.exit_code, absent.exit_code) == (1, 1)
     assert "_audit/0000000004.json: is missing" in cut.stdout
-    assert "there is no audit log here" in absent.stderr
-
-
-@contextmanager
-def s3_bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """An empty place in an S3 server of this process."""
-    boto3 = pytest.importorskip("boto3")
-    server = pytest.importorskip("moto.server").ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    try:
-        endpoint = "http://{}:{}".format(*server.get_host_and_port())
-        settings = {"ENDPOINT_URL": endpoint, "ALLOW_HTTP": "true", "REGION": "us-east-1"}
-        for name, value in (settings | {"ACCESS_KEY_ID": "test", "SECRET_ACCESS_KEY": "test"}).items():
-            monkeypatch.setenv(f"AWS_{name}", value)
-        boto3.client("s3", endpoint_url=endpoint).create_bucket(Bucket="plant")
-        yield "s3://plant/archive"
-    finally:
-        server.stop()
-
-
-def command(*arguments: object) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run([*CLI, "audit", *map(str, arguments)], capture_output=True, text=True, timeout=60)
+    assert "there is no audit log here" in str(absent.exception)

@@ -2,8 +2,6 @@
 
 import base64
 import json
-import subprocess
-import sys
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -17,7 +15,9 @@ import pytest
 from deltalake import DeltaTable
 from hypothesis import given
 from hypothesis import strategies as st
+from typer.testing import CliRunner
 
+from inspect_compress.cli import build_app
 from inspect_compress.errors import ArchiveError, ConfigError, EncryptionError
 from inspect_compress.images import write_png
 from pipelines.archive import Archive, ArchivedFrame
@@ -29,7 +29,6 @@ from pipelines.governance.rotation import Rotation, rotate
 from pipelines.governance.settings import EncryptionConfig, key_ring
 from pipelines.runner import run_line
 
-CLI = [sys.executable, "-c", "from inspect_compress.cli import main; main()"]
 KEYS = {"2027": bytes(range(32)), "2028": bytes(32)}
 
 
@@ -83,10 +82,10 @@ def test_a_new_key_becomes_the_current_one_and_the_old_ones_stay(tmp_path: Path)
     key_id, sealed = read_keys(file).seal(b"payload", b"frame-1")
     add_new_key(file, "2028")
 
-    keys = read_keys(file)
-    assert (keys.ids, keys.current, key_id) == (["2027", "2028"], "2028", "2027")
-    assert keys.unseal(sealed, "2027", b"frame-1") == b"payload"
-    assert keys.with_current("2027").seal(b"", b"")[0] == "2027"
+    found = read_keys(file)
+    assert (found.ids, found.current, key_id) == (["2027", "2028"], "2028", "2027")
+    assert found.unseal(sealed, "2027", b"frame-1") == b"payload"
+    assert found.with_current("2027").seal(b"", b"")[0] == "2027"
     assert file.stat().st_mode & 0o777 == 0o600
     with pytest.raises(ConfigError, match="has a key '2028' already"):
         add_new_key(file, "2028")
@@ -149,9 +148,9 @@ def test_keys_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
         key_ring(EncryptionConfig(keys="env"))
 
     monkeypatch.setenv("INSPECT_COMPRESS_KEYS", ", ".join(pairs))
-    keys = key_ring(EncryptionConfig(keys="env", key_id="2028"))
-    assert keys is not None
-    assert (keys.ids, keys.current) == (["2027", "2028"], "2028")
+    found = key_ring(EncryptionConfig(keys="env", key_id="2028"))
+    assert found is not None
+    assert (found.ids, found.current) == (["2027", "2028"], "2028")
     found = keys_from_environment()
     assert found is not None
     assert found.current == "2027"
@@ -288,21 +287,21 @@ def test_a_rotation_that_was_cut_off_is_completed_by_another(tmp_path: Path) -> 
     assert actions == ["rotation begun", "rotation begun", "rotation ended"]
 
 
-def test_the_commands_make_a_key_and_rotate_an_archive(tmp_path: Path) -> None:
-    def command(*arguments: object) -> "subprocess.CompletedProcess[str]":
-        return subprocess.run([*CLI, *map(str, arguments)], cwd=tmp_path, capture_output=True, text=True, timeout=60)
+def test_the_commands_make_a_key_and_rotate_an_archive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Archive("archive").append([record(1), record(2)])
+    rotate_all = ["archive", "rotate", "archive", "--to", "2027"]
 
-    made = command("keys", "new", "keys.toml", "--id", "2027")
-    Archive(tmp_path / "archive").append([record(1), record(2)])
-    rotated = command("archive", "rotate", "archive", "--to", "2027", "--keys", "keys.toml", "--by", "ann", "--json")
-    without_keys = command("archive", "rotate", "archive", "--to", "2027")
+    made = CliRunner().invoke(build_app(), ["keys", "new", "keys.toml", "--id", "2027"])
+    rotated = CliRunner().invoke(build_app(), [*rotate_all, "--keys", "keys.toml", "--by", "ann", "--json"])
+    without_keys = CliRunner().invoke(build_app(), rotate_all)
 
-    assert made.returncode == 0, made.stderr
+    assert made.exit_code == 0, made.output
     assert json.loads(rotated.stdout) == {"archive": "archive", "to": "2027", "rotated": 2, "failed": []}
     assert key_ids(tmp_path / "archive") == ["2027"] * 2
-    assert {entry.by for entry in AuditLog(str(tmp_path / "archive")).entries()} == {"ann"}
-    assert (without_keys.returncode, without_keys.stderr.count("\n")) == (1, 1)
-    assert "name a key file by --keys, or set INSPECT_COMPRESS_KEYS" in without_keys.stderr
+    assert {entry.by for entry in AuditLog("archive").entries()} == {"ann"}
+    assert without_keys.exit_code == 1
+    assert "name a key file by --keys, or set INSPECT_COMPRESS_KEYS" in str(without_keys.exception)
 
 
 def test_a_line_with_a_key_leaves_no_picture_behind_that_can_be_read_without_it(tmp_path: Path) -> None:
