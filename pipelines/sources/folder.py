@@ -119,14 +119,19 @@ class FolderSource:
         waiting = Waiting(seconds=self._stall, on_stall=self._on_stall, stop=self._stop)
         order = _by_number if self._numbered else _by_time
         book = Settling(settle=self._settle, patience=self._patience, order=order)
+        denied: dict[str, OSError] = {}
         try:
             while not waiting.stopped:
                 listing = waiting.call(lambda: _scan(self._folder), str(self._folder))
                 if listing.trouble:
-                    waiting.failed(f"{listing.trouble.filename}: cannot be read: {listing.trouble.strerror}")
+                    place = _shown(str(listing.trouble.filename))
+                    waiting.failed(f"{place}: cannot be read: {listing.trouble.strerror}")
                 else:
                     waiting.well()
                 whole = listing.trouble is None
+                for name in listing.denied.keys() - denied.keys():
+                    self._failed(name, listing.denied[name])
+                denied = listing.denied
                 for name, signature in book.ready(listing.files, time.monotonic(), whole=whole):
                     yield from self._settled(name, signature, book, waiting)
                 waiting.pause(self._poll)
@@ -186,9 +191,10 @@ class FolderSource:
 
 @dataclass
 class _Listing:
-    """What lies in a folder now, and the first error that kept a part of it from being seen."""
+    """What lies in a folder now, the folders in it that are not for us, and the first error of another kind."""
 
     files: dict[str, Signature] = field(default_factory=dict)
+    denied: dict[str, OSError] = field(default_factory=dict)
     trouble: OSError | None = None
 
 
@@ -207,7 +213,9 @@ def _scan(folder: Path) -> _Listing:
                     elif Path(name).suffix.lower() in SUFFIXES:
                         _note(entry, name, listing)
         except OSError as error:
-            if not below or not isinstance(error, FileNotFoundError):
+            if below and isinstance(error, PermissionError):
+                listing.denied[below] = error
+            elif not below or not isinstance(error, FileNotFoundError):
                 listing.trouble = listing.trouble or error
     return listing
 

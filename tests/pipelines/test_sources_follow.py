@@ -171,6 +171,23 @@ def test_a_folder_that_vanishes_is_told_once_and_waited_for(folder: Path, follow
     assert followed.stalls.empty()
 
 
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read every folder")
+def test_a_folder_below_that_is_not_for_us_is_listed_once_and_the_rest_is_read(folder: Path) -> None:
+    (folder / "private").mkdir(mode=0)
+    following = Following(folder)
+
+    write_png(folder / "a.png", picture(1))
+    paths = [following.next_path()]
+    write_png(folder / "b.png", picture(2))
+    paths.append(following.next_path())
+    following.end()
+
+    assert paths == ["a.png", "b.png"]
+    assert following.failures.get().image == "private"
+    assert following.failures.empty()
+    assert following.stalls.empty()
+
+
 def test_a_folder_that_is_not_there_yet_is_waited_for(tmp_path: Path) -> None:
     following = Following(tmp_path / "share")
     assert "share" in following.stalls.get(timeout=60).reason
