@@ -7,6 +7,7 @@ files for other tools.
 import getpass
 import hashlib
 import json
+import logging
 import random
 import re
 import socket
@@ -25,6 +26,7 @@ FOLDER = "_audit"
 APPEND_ATTEMPTS = 50
 """How often an entry is tried again when other writers were first."""
 
+_log = logging.getLogger(__name__)
 _NAME = re.compile(rf"{FOLDER}/(\d{{10}})\.json")
 _HEAD = re.compile(r"(\d{1,10}):([0-9a-f]{64})")
 
@@ -66,7 +68,7 @@ class AuditLog:
         self._last = 0
 
     def append(self, action: str, *, by: str, details: Mapping[str, Any]) -> Entry:
-        """Add an entry after the last one, and return it once it is stored.
+        """Add an entry after the last one, and return it once it is stored. Its head goes to the process's log, too.
 
         Raises AuditError where `details` is not JSON or is too large, or other writers are always first.
         """
@@ -74,6 +76,7 @@ class AuditLog:
             entry = self._next(action, by, details)
             if self._objects.put_new(_name(entry.number), _file(asdict(entry))):
                 self._last = entry.number
+                _log.info("audit log of %s: %s is entry %s", self._objects.place, action, entry.head)
                 return entry
             time.sleep(random.uniform(0, 0.02 * min(attempt + 1, 10)))
         raise AuditError(

@@ -187,3 +187,10 @@ def test_the_commands_show_and_check_the_log(place: Path) -> None:
     assert (cut.exit_code, absent.exit_code) == (1, 1)
     assert "_audit/0000000004.json: is missing" in cut.stdout
     assert "there is no audit log here" in str(absent.exception)
+
+
+def test_the_head_of_each_entry_goes_to_the_log_of_the_process(place: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level("INFO"):
+        entry = AuditLog(str(place)).append("run ended", by="ann@plant", details={})
+
+    assert caplog.messages == [f"audit log of {place}: run ended is entry {entry.head}"]
