@@ -113,7 +113,7 @@ class Inspection:
         self._verdicts.append([self._judged(verdict, records[verdict.frame_id][0]) for verdict in verdicts])
         for stage, failure in failures:
             failure = replace(failure, image=images[failure.frame_id])
-            self._ledger.remark(failure.frame_id, f"{stage}: {failure.error}")
+            self._ledger.not_checked(failure.frame_id, f"{stage}: {failure.error}")
             self._tally.fail(failure)
             self._tell(Failed(stage, failure.image, failure.frame_id, str(failure.error)))
         for verdict in verdicts:

@@ -178,8 +178,8 @@ class Ledger:
             ).fetchone()
         return row or ("", "")
 
-    def remark(self, frame_id: str, reason: str) -> None:
-        """Note something about a frame whose state stays as it is."""
+    def not_checked(self, frame_id: str, reason: str) -> None:
+        """Note why a stored frame could not be read back or judged."""
         with self._change(durable=True) as database:
             database.execute("UPDATE frames SET reason = ? WHERE frame_id = ?", (_text(reason), _text(frame_id)))
 
@@ -272,7 +272,8 @@ class Ledger:
     def remarks(self) -> list[Remark]:
         """The frames that were not simply stored as asked, and those that never arrived, in the order of time."""
         frames = self._all(
-            "SELECT CASE WHEN degraded THEN 'degraded' ELSE state END, frame_id, image, 1, reason, changed "
+            "SELECT CASE WHEN degraded THEN 'degraded' WHEN state = 'stored' THEN 'not checked' ELSE state END, "
+            "frame_id, image, 1, reason, changed "
             "FROM frames WHERE reason != '' AND state != 'captured'",
             (),
         )

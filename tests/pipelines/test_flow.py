@@ -10,7 +10,7 @@ import pytest
 
 from inspect_compress.errors import InspectCompressError
 from inspect_compress.images import write_png
-from pipelines.archive import Archive, ArchivedFrame
+from pipelines.archive import Archive, ArchivedFrame, Verdicts
 from pipelines.config import read_config
 from pipelines.flow.events import (
     Alarm,
@@ -21,6 +21,7 @@ from pipelines.flow.events import (
     Failed,
     Finished,
     Gap,
+    Judged,
     Observer,
     Spilled,
     Stalled,
@@ -270,3 +271,24 @@ def test_a_frame_that_vanished_before_it_was_stored_is_called_lost(tmp_path: Pat
     assert (result.ledger.captured, result.ledger.stored, result.ledger.lost) == (2, 1, 1)
     (lost,) = remarks(config)
     assert (lost.what, lost.image) == ("lost", "000.png")
+
+
+def test_what_a_dead_run_stored_and_did_not_judge_is_judged_by_the_next(tmp_path: Path) -> None:
+    config = line(tmp_path)
+    run(config, taken(3))
+    dead = Ledger(tmp_path / "archive.state" / FILE_NAME, "a dead run")
+    for record in archived(config):
+        dead.already_stored(record.key, f"{record.frame_id}.png", check=True)
+    dead.close()
+    labelled = ["image,defect"]
+    for number in range(40):
+        write_png(tmp_path / "labelled" / f"{number}.png", picture(number))
+        labelled.append(f"{number}.png,{'scratch' if number >= 30 else ''}")
+    (tmp_path / "labelled" / "labels.csv").write_text("\n".join(labelled))
+    line(tmp_path, more='[detect]\ndetector = "anomaly"\ntrain = "labelled"\n')
+    watcher = Watcher()
+
+    result = run(config, [], watcher)
+
+    assert sorted(event.frame_id for event in watcher.of(Judged)) == ["000", "001", "002"]
+    assert sorted(verdict.frame_id for verdict in Verdicts(result.archive).latest()) == ["000", "001", "002"]

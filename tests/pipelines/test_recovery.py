@@ -1,7 +1,6 @@
 """What becomes of a line's frames when it is killed, its disk is full, or its store is away: nothing is lost."""
 
 import random
-import resource
 import signal
 import subprocess
 import sys
@@ -23,6 +22,7 @@ from pipelines.runner import run_line
 from pipelines.sources import IteratorSource
 from tests.pipelines.line_process import FORKS, camera, completed, killed_at, noted, picture, rows
 
+resource = pytest.importorskip("resource")
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="kills by a POSIX signal")
 CLI = [sys.executable, "-c", "from inspect_compress.cli import main; main()"]
 ADDED = 20
