@@ -281,9 +281,9 @@ def test_what_a_dead_run_stored_and_did_not_judge_is_judged_by_the_next(tmp_path
         dead.already_stored(record.key, f"{record.frame_id}.png", check=True)
     dead.close()
     labelled = ["image,defect"]
-    for number in range(40):
+    for number in range(80):
         write_png(tmp_path / "labelled" / f"{number}.png", picture(number))
-        labelled.append(f"{number}.png,{'scratch' if number >= 30 else ''}")
+        labelled.append(f"{number}.png,{'scratch' if number >= 60 else ''}")
     (tmp_path / "labelled" / "labels.csv").write_text("\n".join(labelled))
     line(tmp_path, more='[detect]\ndetector = "anomaly"\ntrain = "labelled"\n')
     watcher = Watcher()
