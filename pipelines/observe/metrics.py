@@ -31,6 +31,7 @@ from pipelines.flow.events import (
     Waiting,
 )
 from pipelines.observe.config import MetricsConfig
+from pipelines.policy import DEGRADED
 
 PREFIX = "inspect_compress"
 STAGE_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
@@ -62,7 +63,7 @@ class Metrics:
         self._stored_bytes = self._counter("stored_bytes", "Bytes of the stored files.")
         self._stored_pixels = self._counter("stored_pixels", "Pixels of the stored frames.")
         self._verify_failures = self._counter("verify_failures", "Frames of which an encoding did not pass a check.")
-        self._fallbacks = self._counter("fallbacks", "Frames stored by another codec or quality than was asked for.")
+        self._fallbacks = self._counter("fallbacks", "Frames stored otherwise, as what was asked for did not pass.")
         self._stalls = self._counter("source_stalls", "Times that the source delivered nothing for too long.")
         self._alarms = self._counter("alarms", "Alarms raised.")
         verdicts = self._counters("verdicts", "Verdicts of the detector on decoded frames.", "verdict")
@@ -161,7 +162,7 @@ class Metrics:
         self._age.observe(max(0.0, (datetime.now(UTC) - event.captured_at).total_seconds()))
         if event.psnr is not None:
             self._psnr.observe(event.psnr)
-        if event.fallback:
+        if event.fallback and not event.fallback.startswith(DEGRADED):
             self._fallbacks.inc()
             self._verify_failures.inc()
 

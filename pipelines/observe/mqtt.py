@@ -35,6 +35,7 @@ from pipelines.flow.events import (
 )
 from pipelines.observe.config import MqttConfig
 from pipelines.observe.said import fields_of, name_of, sentence, utc
+from pipelines.policy import DEGRADED
 
 KEEPALIVE = 15
 """Seconds; a broker that says nothing for one and a half times as long counts as gone."""
@@ -263,9 +264,8 @@ class _Figures:
                     self._counts.update(captured=1, raw_bytes=event.raw_bytes)
                 case Stored():
                     pixels = event.width * event.height
-                    self._counts.update(
-                        stored=1, stored_bytes=event.bytes, pixels=pixels, fallbacks=bool(event.fallback)
-                    )
+                    fell_back = bool(event.fallback) and not event.fallback.startswith(DEGRADED)
+                    self._counts.update(stored=1, stored_bytes=event.bytes, pixels=pixels, fallbacks=fell_back)
                     if event.psnr is not None:
                         self._psnr.add(event.psnr)
                 case Judged():

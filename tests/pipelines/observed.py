@@ -26,6 +26,8 @@ NOON = datetime(2027, 5, 4, 12, 0, 0, 250_000, tzinfo=UTC)
 STORED = Stored("f1", "a.png", "jpeg", "", 80, 41.5, 64, 48, 1, 1536, "default", "", NOON)
 FELL_BACK = Stored("f2", "b.png", "jxl", "", 100, None, 64, 48, 1, 3000, "default", "jpeg: PSNR is 30 dB", NOON)
 
+LATE = Stored("f5", "e.png", "jpeg", "", 30, 35.0, 64, 48, 1, 500, "default", "degraded: the queue was full", NOON)
+
 EVENTS: tuple[Event, ...] = (
     Started("line.toml", "L1", "jpeg", ""),
     Captured("f1", "a.png", 7, NOON, 3072),

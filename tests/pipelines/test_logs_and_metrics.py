@@ -28,7 +28,7 @@ from pipelines.observe.config import LogsConfig, MetricsConfig
 from pipelines.observe.logs import Logs
 from pipelines.observe.metrics import Metrics
 from pipelines.runner import run_line
-from tests.pipelines.observed import EVENTS, NOON, free_port
+from tests.pipelines.observed import EVENTS, LATE, NOON, free_port
 
 ROOT = Path(__file__).parents[2]
 
@@ -197,6 +197,14 @@ def test_prometheus_gets_what_the_events_say() -> None:
     }
     assert {name: figures.get(name) for name in expected} == expected
     assert figures['last_alarm_timestamp_seconds{kind="bpp"}'] > 0
+
+
+def test_a_frame_that_was_late_has_failed_no_check() -> None:
+    with served() as (metrics, port):
+        metrics(LATE)
+        figures = scraped(port)
+
+    assert (figures["frames_stored_total"], figures["fallbacks_total"], figures["verify_failures_total"]) == (1, 0, 0)
 
 
 def test_a_frame_ends_a_stall_and_the_end_of_a_run_is_seen() -> None:
