@@ -155,5 +155,7 @@ class Intake:
 
     def _told_unreadable(self, spooled: str, reason: str, *, gone: bool) -> None:
         frame_id, image = self._insist(lambda: self._ledger.unspooled(spooled, reason, gone=gone))
+        if not frame_id:  # it was killed before the frame counted as captured
+            self._insist(lambda: self._ledger.unreadable(spooled, reason))
         event: Event = Dropped(frame_id, image, 1, reason) if gone else Failed("spool", image, frame_id, reason)
         self._tell(event)

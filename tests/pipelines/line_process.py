@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from itertools import count, islice
 from pathlib import Path
 from typing import Any
 
@@ -32,11 +33,10 @@ def picture(number: int) -> np.ndarray:
     return np.random.default_rng(number).integers(0, 256, (12, 16), dtype=np.uint8)
 
 
-def camera(pause: float = 0.0, first: int = 0) -> Iterator[Frame]:
+def camera(pause: float = 0.0) -> Iterator[Frame]:
     """Frames that come once and are gone, numbered from 1, without an end."""
-    origin, number = f"{os.getpid()}-{time.monotonic_ns()}", first
-    while True:
-        number += 1
+    origin = f"{os.getpid()}-{time.monotonic_ns()}"
+    for number in count(1):
         yield Frame(picture(number), f"{origin}-{number}", datetime.now(UTC), sequence=number, line="L1")
         time.sleep(pause)
 
@@ -62,6 +62,17 @@ def noted(folder: Path, kind: type) -> set[str]:
     """The ids of the frames that were told to be of a kind."""
     file = folder / kind.__name__
     return set(file.read_text().splitlines()) if file.exists() else set()
+
+
+def falls_silent(frames: Iterator[Frame], after: int) -> Iterator[Frame]:
+    """The first frames of a camera that then sends no more, and does not end."""
+    yield from islice(frames, after)
+    time.sleep(3600)
+
+
+def run_silent(config: Path, notes: Path) -> None:
+    """A line's process: a camera that falls silent after 20 frames."""
+    run_line(read_config(config), source=IteratorSource(falls_silent(camera(), 20)), observers=[Notes(notes)])
 
 
 def run_here(config: Path, notes: Path, from_camera: bool) -> None:
