@@ -113,7 +113,7 @@ def reencode_archive(asked: Reencoding, engine: Engine, *, track: Track = untrac
     )
     details = {"source": asked.source, "version": snapshot.version, "codec": codec.codec_id, "model": codec.model}
     details |= {"quality": quality, "frames": done.frames, "failed": len(done.failures)}
-    AuditLog(asked.target).append(RULE, by=who(), details=details)
+    AuditLog(asked.target).append("frames encoded again", by=who(), details=details)
     return done
 
 

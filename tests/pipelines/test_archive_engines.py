@@ -129,7 +129,7 @@ def test_a_row_that_was_encoded_again_says_what_it_was_made_from(sound: Path, tm
         assert (frame.captured_at, frame.line, frame.rule) == (before.captured_at, before.line, "reencode")
         assert len(frame.payload) < len(before.payload)
     (entry,) = AuditLog(str(tmp_path / "to")).entries()
-    assert entry.action == "reencode"
+    assert entry.action == "frames encoded again"
     assert (entry.details["source"], entry.details["frames"]) == (str(sound), FRAMES)
 
 
