@@ -7,12 +7,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from evaluation.authors_shape import AuthorsNetwork
+from evaluation.surface import surface
 from inspect_compress.files import write_file
-from inspect_compress.images import Image
 from inspect_compress.qarv.codec import QarvCodec
 
 QUALITY = 60
@@ -68,7 +67,7 @@ def run_speed(step: Step = lambda what: None) -> SpeedResult:
 
 
 def _qarv(name: str, shape: tuple[int, ...], step: Step) -> SpeedRow:
-    codec, image = QarvCodec(), _surface(shape)
+    codec, image = QarvCodec(), surface(shape)
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "frame.qarv"
         step(f"QARV {name}, encode")
@@ -108,14 +107,3 @@ def _best(work: Callable[[], object], runs: int) -> tuple[float, float]:
         work()
         times.append((time.perf_counter() - wall, time.process_time() - processor))
     return min(times)
-
-
-def _surface(shape: tuple[int, ...]) -> Image:
-    """Brushed metal with a gradient of light, always the same."""
-    rng = np.random.default_rng(0)
-    y, x = np.mgrid[: shape[0], : shape[1]]
-    brushed = rng.normal(0, 6, (shape[0], 1)) + rng.normal(0, 3, shape[:2])
-    plate = 110 + 40 * np.sin(x / 300) + 20 * np.cos(y / 200) + brushed
-    if len(shape) == 3:
-        plate = plate[..., None] * (1.0, 0.85, 0.6)
-    return np.clip(plate, 0, 255).astype(np.uint8)
