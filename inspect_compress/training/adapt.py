@@ -32,7 +32,7 @@ _OLD_SHARE = 0.3
 _LEARNING_RATE = 2e-4
 """Half the peak of the shipped weights' own training: the base is nearly right already."""
 _EMA = 0.99
-_CHECKPOINT_MINUTES = 2.0
+_CHECKPOINT_MINUTES = 1.0
 
 Report = Callable[[float, str], None]
 """Called with the part of the training that is done, 0 to 1, and a line of text."""
@@ -75,7 +75,7 @@ def start(new: Frames, old: Frames, base: Base, *, minutes: float, licence: str,
         halve_large=False,
         checkpoint_minutes=_CHECKPOINT_MINUTES,
         validation_minutes=max(minutes / 2, 5),
-        validation_images=MOST_HELD_OUT,
+        validation_images=min(MOST_HELD_OUT, len(new.held_out)),
         sources=[
             SourceConfig(path=Path(place), weight=weight, name=frames.name, licence=terms)
             for frames, place, terms, weight in sources

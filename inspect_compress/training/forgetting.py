@@ -21,7 +21,7 @@ Adapted model: `{fingerprint}`, from {minutes:g} minutes of training on {new_nam
 
 BD-rate is the mean change of the files' size at the same PSNR, over the range that both models share, from real
 files of frames that were held out. Below zero on the new frames: that is the gain. Above zero on the old ones: that
-was forgotten.
+was forgotten. Of surfaces that are among neither, more may have been forgotten: it is not measured here.
 
 ## Rate and fidelity, means over the held-out frames
 
