@@ -48,6 +48,8 @@ def compact(uri: str, *, keep_hours: int) -> Compacted:
                     writer_properties=WRITER,
                 )
                 after += len(table.file_uris())
+                table.create_checkpoint()
+                table.cleanup_metadata()
                 deleted += len(table.vacuum(keep_hours, dry_run=False, enforce_retention_duration=False, full=True))
     except OvertakenError as error:
         raise ArchiveError(f"{uri}: another writer changed the same files; run again") from error

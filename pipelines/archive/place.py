@@ -20,6 +20,8 @@ COMMIT_RESERVE = 2**20
 UNUSABLE = frozenset("[]^|%\\\t\n")
 """Characters in a local path with which deltalake 1.6 fails, or writes to another folder."""
 DISK_FULL = "the disk is full; nothing of this batch was stored; free some space and run again"
+LOG_KEPT = "interval 7 days"
+"""How long commits stay in the log once a checkpoint holds what they say: a line makes some ten thousand a day."""
 GROUP_ROWS = 64
 """Rows in one row group: the least that a reader has to fetch for one frame."""
 WRITER = WriterProperties(
@@ -44,7 +46,14 @@ def open_table(uri: str, *, schema: pa.Schema, partitions: Sequence[str], name: 
         if not create:
             raise ArchiveError(f"{uri}: there is no archive here") from error
     with suppress(CommitFailedError):  # another process created it in this moment
-        DeltaTable.create(uri, schema=schema, partition_by=list(partitions), mode="ignore", name=name)
+        DeltaTable.create(
+            uri,
+            schema=schema,
+            partition_by=list(partitions),
+            mode="ignore",
+            name=name,
+            configuration={"delta.logRetentionDuration": LOG_KEPT},
+        )
     return DeltaTable(uri)
 
 
