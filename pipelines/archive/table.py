@@ -50,8 +50,9 @@ TABLE_NAME = "inspect-compress archive"
 COMMIT_FRAMES = 64
 COMMIT_BYTES = 64 * 2**20
 """Most frames and payload bytes of one commit: what is held in memory, and lost from it in a crash."""
-COMMIT_ATTEMPTS = 30
-"""How often a commit is tried again when other writers were first."""
+COMMIT_ATTEMPTS = 100
+LONGEST_PAUSE = 0.1
+"""How often a commit is tried again when other writers were first, and the seconds between two attempts."""
 REWRITE_FRAMES = 2048
 REWRITE_BYTES = 128 * 2**20
 """Most frames and payload bytes that one commit of a rewriting replaces."""
@@ -115,7 +116,7 @@ class Archive:
     def commit(self, records: Sequence[ArchivedFrame]) -> list[FrameKey]:
         """Store records in one atomic commit; return the keys that were new. See `append`."""
         offered = {record.key: record for record in reversed(records)}
-        for attempt in range(COMMIT_ATTEMPTS):
+        for _ in range(COMMIT_ATTEMPTS):
             stored = self.ids()
             fresh = [record for key, record in reversed(offered.items()) if key not in stored]
             if not fresh:
@@ -124,7 +125,7 @@ class Archive:
                 with table_errors(self.uri):
                     self._write(fresh)
             except OvertakenError:
-                _let_others_pass(attempt)
+                _let_others_pass()
                 continue
             return [record.key for record in fresh]
         raise ArchiveError(
@@ -234,7 +235,7 @@ class Archive:
         replaced = 0
         for batch in _partition_batches(rows):
             changed = self._changed(batch, change, on_damaged)
-            for attempt in range(COMMIT_ATTEMPTS):
+            for _ in range(COMMIT_ATTEMPTS):
                 if dry_run or not changed:
                     break
                 try:
@@ -242,7 +243,7 @@ class Archive:
                         self._replace(table, changed)
                     break
                 except OvertakenError:
-                    _let_others_pass(attempt)
+                    _let_others_pass()
                     changed = self._changed(self._again(table, changed, where), change, on_damaged)
             else:
                 raise ArchiveError(
@@ -264,13 +265,13 @@ class Archive:
         for batch in _partition_batches(rows):
             if beforehand:
                 beforehand(batch)
-            for attempt in range(COMMIT_ATTEMPTS):
+            for _ in range(COMMIT_ATTEMPTS):
                 try:
                     with table_errors(self.uri):
                         _overwrite(table, SCHEMA.empty_table(), _predicate(batch))
                     break
                 except OvertakenError:
-                    _let_others_pass(attempt)
+                    _let_others_pass()
                     with table_errors(self.uri):
                         table.update_incremental()
             else:
@@ -501,5 +502,6 @@ def _predicate(rows: Collection[Row]) -> str:
     return " AND ".join([*(is_value(name, first[name]) for name in PARTITIONS), f"({' OR '.join(kinds)})"])
 
 
-def _let_others_pass(attempt: int) -> None:
-    time.sleep(random.uniform(0, 0.05 * min(attempt + 1, 10)))
+def _let_others_pass() -> None:
+    """Wait a moment; not longer from one attempt to the next, or a busy writer would always be first."""
+    time.sleep(random.uniform(0, LONGEST_PAUSE))
