@@ -22,6 +22,8 @@ STORE_BYTES = 512 * 2**20
 """Of memory for what travels between Ray's processes, where it is started here; what is over goes to disk."""
 LONGEST_FOLDER = 30
 """Characters of the temporary folder: Ray puts sockets below it, whose paths the system limits to about 100."""
+STARTS = 10
+"""How often in a row a worker may be killed before it has begun; one that is at work is started again without end."""
 ADDRESS, AUTHENTICATION = "RAY_ADDRESS", "RAY_AUTH_MODE"
 
 
@@ -73,6 +75,7 @@ def _mapped(job: Job[Any, Any], items: Sequence[Any], workers: int) -> Iterator[
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     context.execution_options.preserve_order = True
+    context.max_consecutive_actor_init_deaths = STARTS
     answers = ray.data.from_items(list(items), override_num_blocks=len(items)).map_batches(
         Actor, batch_size=1, num_cpus=1, compute=ray.data.ActorPoolStrategy(size=workers)
     )
