@@ -28,6 +28,7 @@ CLI = [sys.executable, "-c", "from inspect_compress.cli import main; main()"]
 ADDED = 20
 """Files that are added to the folder before each kill."""
 KEY = "A" * 43 + "="
+ENCRYPTED = '[encryption]\nkeys = "keys.toml"\n'
 FREQUENT = "[flow]\ncommit_seconds = 0.02\n"
 
 
@@ -62,9 +63,8 @@ def kill_often(config: Path, times: int, *, from_camera: bool, seed: int) -> Non
 @pytest.mark.parametrize("encrypted", [False, True], ids=["plain", "encrypted"])
 def test_a_camera_line_killed_again_and_again_has_every_captured_frame_once(tmp_path: Path, encrypted: bool) -> None:
     times = 10 if encrypted else 40
-    (tmp_path / "keys.toml").write_text(f'current = "k1"\n[keys]\nk1 = "{KEY}"\n')
-    (tmp_path / "keys.toml").chmod(0o600)
-    config = line(tmp_path, FREQUENT + ('[encryption]\nkeys = "keys.toml"\n' if encrypted else ""))
+    write_key(tmp_path, "k1", KEY)
+    config = line(tmp_path, FREQUENT + (ENCRYPTED if encrypted else ""))
 
     kill_often(config, times, from_camera=True, seed=times)
     result = completed(config, IteratorSource([]))
@@ -93,9 +93,15 @@ def test_a_folder_line_killed_again_and_again_stores_every_file_once(tmp_path: P
     assert (balance.captured, balance.stored, balance.waiting, balance.lost) == (len(stored), len(stored), 0, 0)
 
 
-def left_by_a_killed_camera(folder: Path) -> tuple[Path, list[Path]]:
-    """A line whose camera's frames are in the spool and not in the archive, and their files."""
-    config, notes = line(folder, "[flow]\ncommit_seconds = 100\n"), folder / "notes"
+def write_key(folder: Path, name: str, key: str) -> None:
+    """A key file with one key."""
+    (folder / "keys.toml").write_text(f'current = "{name}"\n[keys]\n{name} = "{key}"\n')
+    (folder / "keys.toml").chmod(0o600)
+
+
+def left_by_a_killed_camera(folder: Path, more: str = "") -> tuple[Path, list[Path]]:
+    """A line whose camera's twenty frames are in the spool and not in the archive, and their files."""
+    config, notes = line(folder, f"[flow]\ncommit_seconds = 100\n{more}"), folder / "notes"
     process = FORKS.Process(target=run_silent, args=(config, notes), daemon=True)
     process.start()
     while process.is_alive() and len(noted(notes, Captured)) < 20:
@@ -122,6 +128,20 @@ def test_damaged_spool_files_are_named_and_kept_and_the_rest_is_stored(tmp_path:
     assert len(kept) == 2
     listed = command("ledger", config)
     assert all(name in listed.stdout for name in kept)
+
+
+def test_spooled_frames_wait_for_the_key_that_they_were_encrypted_with(tmp_path: Path) -> None:
+    write_key(tmp_path, "k1", KEY)
+    config, _ = left_by_a_killed_camera(tmp_path, ENCRYPTED)
+
+    write_key(tmp_path, "k2", KEY.replace("A", "B", 1))
+    without = completed(config, IteratorSource([])).ledger
+    write_key(tmp_path, "k1", KEY)
+    again = completed(config, IteratorSource([])).ledger
+
+    assert (without.failed, without.stored, without.dropped) == (20, 0, 0)
+    assert (again.failed, again.stored, again.dropped) == (0, 20, 0)
+    assert len(rows(config)) == 20
 
 
 def test_two_lines_write_at_once_and_one_is_killed(tmp_path: Path) -> None:
