@@ -336,7 +336,7 @@ def test_frames_of_the_same_content_are_decoded_once_while_there_is_room() -> No
 # Engines
 
 
-@pytest.mark.parametrize("name", EngineName)
+@pytest.mark.parametrize("name", [EngineName.local, pytest.param(EngineName.ray, marks=pytest.mark.slow)])
 def test_other_processes_give_the_same_figures(
     swept: Sweep, dataset: Dataset, tmp_path: Path, name: EngineName
 ) -> None:
