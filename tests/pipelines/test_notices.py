@@ -9,7 +9,8 @@ from tests.pipelines.hour import CLI
 
 def test_a_folder_that_is_not_there_is_said_and_waited_for(tmp_path: Path) -> None:
     config = tmp_path / "line.toml"
-    config.write_text('[source]\nkind = "folder"\npath = "share"\nfollow = true\n[archive]\nuri = "archive"\n')
+    text = '[source]\nkind = "folder"\npath = "share"\nfollow = true\n[compress]\ncodec = "jpeg"\n'
+    config.write_text(text + '[archive]\nuri = "archive"\n')
     running = subprocess.Popen([*CLI, "run", config], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert running.stderr
 
