@@ -99,7 +99,7 @@ def adapt(base: Base, out: Path, *, report: Report) -> Adapted:
     if config.init_from != base.weights:
         raise ConfigError(f"{out}: was started from {config.init_from}, not from {base.weights}; name the same base")
     trained = train(config, resume=(config.out / CHECKPOINT).exists(), report=report)
-    weights = export_weights(trained, config, out, lambda line: report(1.0, line))
+    weights = export_weights(trained, config, out, lambda line: report(1.0, line), least=base.scales)
     report(1.0, "measuring what was gained and what was forgotten")
     adapted = read_weights(weights)
     new, old = (compare(base.model, adapted, load_held_out(source), source.name) for source in config.sources)

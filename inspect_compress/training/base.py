@@ -3,8 +3,12 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from safetensors.torch import load_file
+
 from inspect_compress.errors import ConfigError
+from inspect_compress.qarv.weights import FOLDER as SHIPPED_WEIGHTS
 from inspect_compress.qarv.weights import Model, default_fingerprint, installed_model, read_weights
+from inspect_compress.training.export import Scales, scales_of
 from inspect_compress.training.loop import trained_network
 
 SHIPPED = "qarv"
@@ -16,10 +20,15 @@ _OF_DEFAULT = _FOLDER / "qarv-d5482b06822437d9.safetensors"
 
 @dataclass(frozen=True)
 class Base:
-    """Float weights to go on from, and the model that the adapted one is compared with."""
+    """Float weights to go on from, and the model that the adapted one is compared with.
+
+    `scales` are those of its activations, where it was exported: an adapted network still has to hold what the base
+    was made for, and the plant's frames do not show that.
+    """
 
     weights: Path
     model: Model
+    scales: Scales | None
 
 
 def load_base(name: str) -> Base:
@@ -28,9 +37,11 @@ def load_base(name: str) -> Base:
     The shipped default is compared with in its exact form, other weights as they are. Raises ConfigError.
     """
     if name == SHIPPED:
-        return Base(_OF_DEFAULT, installed_model(default_fingerprint()))
+        exact = installed_model(default_fingerprint())
+        tensors = load_file(SHIPPED_WEIGHTS / f"qarv-{exact.fingerprint}.safetensors")
+        return Base(_OF_DEFAULT, exact, scales_of(trained_network(_OF_DEFAULT), tensors))
     path = Path(name)
     if not path.is_file():
         raise ConfigError(f"base {name!r}: is neither {SHIPPED!r} nor a weight file")
     trained_network(path)
-    return Base(path.absolute(), read_weights(path))
+    return Base(path.absolute(), read_weights(path), None)

@@ -5,7 +5,7 @@ arithmetic on the integers that are written: the largest that any sum can get, w
 """
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import cast
@@ -22,6 +22,7 @@ from inspect_compress.qarv.exact import (
     GREY_FRACTIONS,
     SHIFT_FRACTIONS,
     ExactNetwork,
+    Tensors,
     below,
     shifted_bias,
 )
@@ -30,7 +31,7 @@ from inspect_compress.qarv.network import LMBDA_STEPS, Block, Latent, Network
 from inspect_compress.qarv.products import NARROW, WIDE, halvings
 from inspect_compress.qarv.strides import STRIDES
 from inspect_compress.qarv.weights import Model, read_weights, save_exact_weights
-from inspect_compress.training.calibration import Activations, best_scale, watch
+from inspect_compress.training.calibration import Activations, best_scale, decoder_blocks, watch
 from inspect_compress.training.config import TrainConfig
 from inspect_compress.training.data import load_sources, spread_over
 from inspect_compress.training.loop import TABLE_IMAGES, trained_network
@@ -62,17 +63,23 @@ class ExportError(InspectCompressError):
     """A network cannot be made exact; the message names the layer."""
 
 
-def export_weights(weights: Path, config: TrainConfig, out: Path, report: Callable[[str], None]) -> Path:
+Scales = Mapping[str, tuple[Tensor, Tensor]]
+"""By a block's name: the steps of its activations before and after its first layer, each `(channels,)`."""
+
+
+def export_weights(
+    weights: Path, config: TrainConfig, out: Path, report: Callable[[str], None], *, least: Scales | None = None
+) -> Path:
     """Write the exact weight file for a float one, and its card, into `out`; returns the path of the weights.
 
-    The images of `config`, the run's, are calibrated on; those it held out measure what exactness costs. Raises
-    ConfigError, DatasetError and ExportError.
+    The images of `config`, the run's, are calibrated on, with scales of no less than `least`; those it held out
+    measure what exactness costs. Raises ConfigError, DatasetError and ExportError.
     """
     network = trained_network(weights)
     card = _read_card(weights)
     sources, held_out = load_sources(config.sources, config.validation_images)
     report("calibrating")
-    tensors = export(network, [_centre(image) for image in spread_over(sources, _CALIBRATION_IMAGES)])
+    tensors = export(network, [_centre(image) for image in spread_over(sources, _CALIBRATION_IMAGES)], least)
     for layer, part in prove(tensors).items():
         report(f"largest sum in {layer}: {part:.3f} of what is exact")
     report("fitting the probability tables")
@@ -123,8 +130,20 @@ def _centre(image: Image) -> Image:
     return image[max(0, height - half) : height + half, max(0, width - half) : width + half]
 
 
-def export(network: Network, images: Sequence[Image]) -> dict[str, Tensor]:
-    """The tensors of an ExactNetwork of the same shape, calibrated on training images.
+def scales_of(network: Network, tensors: Tensors) -> Scales:
+    """The scales that the tensors of an ExactNetwork were made with; `network` is what it was exported from."""
+    embedding, _ = _tables_of_lmbda(network)
+    found = {}
+    for name, block in decoder_blocks(network).items():
+        gain, _ = block.adapt(embedding).chunk(2, -1)
+        adapted = ((1 + gain) / tensors[f"{name}.scale"].float()).median(0).values
+        up_scale = _up_scale(block, adapted)
+        found[name] = (adapted, up_scale * torch.exp2(tensors[f"{name}.up_exponent"].float()))
+    return found
+
+
+def export(network: Network, images: Sequence[Image], least: Scales | None = None) -> dict[str, Tensor]:
+    """The tensors of an ExactNetwork of the same shape, calibrated on training images; see `export_weights`.
 
     Raises ExportError where a sum could leave what float32 holds exactly.
     """
@@ -143,10 +162,14 @@ def export(network: Network, images: Sequence[Image]) -> dict[str, Tensor]:
             _add(tensors, name, _latent(latent, slice(first, last), tables))
             for block_number, block in enumerate(latent.blocks):
                 block_name = f"{name}.blocks.{block_number}"
-                block_tensors = _block(cast(Block, block), stride, activations[block_name], tables)
+                block_tensors = _block(
+                    cast(Block, block), stride, activations[block_name], tables, (least or {}).get(block_name)
+                )
                 _add(tensors, block_name, block_tensors)
     for number, block in enumerate(network.out):
-        _add(tensors, f"out.{number}", _block(cast(Block, block), 8, activations[f"out.{number}"], tables))
+        block_name = f"out.{number}"
+        block_tensors = _block(cast(Block, block), 8, activations[block_name], tables, (least or {}).get(block_name))
+        _add(tensors, block_name, block_tensors)
     for stride, layer in ((16, network.double_16), (8, network.double_8)):
         _add(tensors, f"double_{stride}", _wide(layer.weight, _unit(2 * stride), 1 / _unit(stride)))
         tensors[f"double_{stride}.bias"] = layer.bias / _unit(stride)
@@ -209,7 +232,17 @@ def _tables_of_lmbda(network: Network) -> tuple[Tensor, Tensor]:
     return conditions.embedding[:, 0, 0], conditions.log_lmbda[:, 0, 0]
 
 
-def _block(block: Block, stride: int, seen: Activations, tables: tuple[Tensor, Tensor]) -> dict[str, Tensor]:
+def _up_scale(block: Block, adapted: Tensor) -> Tensor:
+    return _scales(block.up.weight * adapted).maximum(block.up.bias.abs() / _BIAS_LIMIT)
+
+
+def _block(
+    block: Block,
+    stride: int,
+    seen: Activations,
+    tables: tuple[Tensor, Tensor],
+    floor: tuple[Tensor, Tensor] | None,
+) -> dict[str, Tensor]:
     filters, filter_bias = block.depthwise.weight[:, 0].flatten(1), cast(Tensor, block.depthwise.bias)
     largest = filters.abs().sum(1) * WIDE * _unit(stride) + filter_bias.abs()
     step = _power_of_two_above(float(largest.sum()) / _CHANNEL_SUM)
@@ -217,8 +250,10 @@ def _block(block: Block, stride: int, seen: Activations, tables: tuple[Tensor, T
     filter_exponent = _exponents(least * _unit(stride) / step, filter_bias / step)
     per_unit = torch.exp2(filter_exponent) / step
     adapted, hidden = best_scale(seen.adapted), best_scale(seen.hidden)
+    if floor:
+        adapted, hidden = adapted.maximum(floor[0]), hidden.maximum(floor[1])
     gain, shift = block.adapt(tables[0]).chunk(2, -1)
-    up_scale = _scales(block.up.weight * adapted).maximum(block.up.bias.abs() / _BIAS_LIMIT)
+    up_scale = _up_scale(block, adapted)
     up = (block.up.weight * adapted / up_scale[:, None]).round().to(torch.int8)
     up_exponent = torch.log2(hidden / up_scale).round().clamp_min(1)
     hidden = up_scale * torch.exp2(up_exponent)

@@ -15,7 +15,7 @@ from inspect_compress.qarv.codec import QarvCodec
 from inspect_compress.qarv.network import Network, Shape
 from inspect_compress.qarv.tables import gaussian_tables
 from inspect_compress.qarv.weights import FOLDER, default_fingerprint, read_weights, save_weights
-from inspect_compress.training.export import ExportError, export, prove
+from inspect_compress.training.export import ExportError, export, prove, scales_of
 
 CONFIG = """
 out = "run"
@@ -114,3 +114,16 @@ def test_weights_that_are_exact_already_are_refused(folder: Path) -> None:
     assert done.returncode == 1
     assert "is an exported weight file" in done.stderr
     assert not list(folder.glob("*.safetensors"))
+
+
+def test_scales_are_found_again_and_kept_where_the_images_would_need_less(network: Network) -> None:
+    made = scales_of(network, export(network, [plate(number) for number in range(3)]))
+    flat = [np.full((80, 90), 100, np.uint8)]
+
+    alone = scales_of(network, export(network, flat))
+    kept = scales_of(network, export(network, flat, made))
+
+    assert any(bool((alone[name][0] < 0.9 * adapted).any()) for name, (adapted, _) in made.items())
+    for name, (adapted, hidden) in made.items():
+        assert bool((kept[name][0] > 0.99 * adapted).all())
+        assert bool((kept[name][1] > 0.49 * hidden).all())  # in powers of two
