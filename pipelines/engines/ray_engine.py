@@ -107,6 +107,7 @@ def _connect(folder: str) -> None:
 
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"  # nothing is told to anybody
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # what matters is raised as well
+    os.environ.setdefault("RAY_worker_niceness", "0")  # else its workers have to wait for all other programs
     logging.getLogger("ray.data").setLevel(logging.CRITICAL)
     here: dict[str, Any] = {
         "address": "local",
