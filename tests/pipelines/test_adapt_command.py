@@ -83,7 +83,7 @@ def test_a_killed_adaptation_goes_on(command: Command, tmp_path: Path) -> None:
     write_plates(tmp_path / "frames", 10)
     program = [str(Path(sys.executable).with_name("inspect-compress")), *ADAPT, "--minutes", "3"]
     process = subprocess.Popen(program, cwd=tmp_path, stderr=subprocess.DEVNULL)
-    checkpoint = tmp_path / "adapted" / "run" / "checkpoint.pt"
+    checkpoint = tmp_path / "adapted" / "run" / "checkpoint.safetensors"
     deadline = time.monotonic() + 800
     while not checkpoint.exists() and time.monotonic() < deadline:
         time.sleep(0.5)
