@@ -104,7 +104,11 @@ def _session() -> Iterator[int]:
 
 def _connect(folder: str) -> None:
     import ray
+    import ray._private.worker
 
+    ray._private.worker._worker_logs_enabled = (
+        False  # a killed worker would be told on standard output, which is ours
+    )
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"  # nothing is told to anybody
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # what matters is raised as well
     os.environ.setdefault("RAY_worker_niceness", "0")  # else its workers have to wait for all other programs

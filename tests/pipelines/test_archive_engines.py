@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -111,6 +112,34 @@ def test_reencoding_on_ray_makes_the_same_archive_as_the_plain_run_and_leaves_no
     while running(mark) and time.monotonic() < until:
         time.sleep(0.1)
     assert running(mark) == {}
+
+
+@pytest.mark.slow
+def test_workers_of_ray_are_killed_one_after_another_and_no_row_goes_unchecked(tmp_path: Path) -> None:
+    pytest.importorskip("ray")
+    first = record(0)
+    Archive(tmp_path / "a").append(replace(first, frame_id=f"frame-{number}") for number in range(2000))
+    mark = {"INSPECT_COMPRESS_TEST_RUN": str(tmp_path)}
+    killed: set[int] = set()
+
+    with subprocess.Popen(
+        [*CLI, "archive", "verify", str(tmp_path / "a"), "--engine", "ray", "--json"],
+        env=os.environ | mark,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as verifying:
+        while verifying.poll() is None and len(killed) < 3:
+            for process, name in running(mark).items():
+                if name.startswith("ray::MapWorker") and process not in killed:
+                    os.kill(process, signal.SIGKILL)
+                    killed.add(process)
+                    break
+            time.sleep(0.2)
+        result, _ = verifying.communicate(timeout=300)
+
+    assert len(killed) == 3
+    assert json.loads(result)["sound"] is True
+    assert json.loads(result)["rows"] == 2000
 
 
 def running(mark: dict[str, str]) -> dict[int, str]:
