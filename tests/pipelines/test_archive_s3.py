@@ -51,7 +51,10 @@ def test_an_archive_lives_on_an_object_store(tmp_path: Path) -> None:
     assert json.loads(run("export", uri, tmp_path / "out", "--line", "line-1", "--json"))["files"] == 4
     assert json.loads(run("stats", uri, "--json"))["frames"] == 7
     run("hold", "add", uri, "claim-7", "--reason", "claim 7", "--frame", "frame-00001")
+    assert "claim-7" in run("hold", "list", uri)
     assert json.loads(run("expire", uri, "--older-than", 1, "--line", "line-1", "--json"))["frames"] == 3
+    run("hold", "release", uri, "claim-7", "--reason", "settled")
+    assert "claim-7" not in run("hold", "list", uri)
     assert json.loads(run("compact", uri, "--json"))["files_before"] > 0
     assert json.loads(run("verify", uri, "--json")) == {
         "archive": uri,
