@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from inspect_compress import write_png
+from tests.warm import run_warm
 
 PLANT = Path(__file__).parent / "plant"
 SIDE = 64
@@ -30,9 +31,7 @@ def command() -> Callable[..., subprocess.CompletedProcess[str]]:
     """Runs `inspect-compress` with the given arguments in a process of its own, and prints no PDF."""
 
     def run(*arguments: object) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [*COMMAND, *map(str, arguments)], env=environment(), capture_output=True, text=True, timeout=600
-        )
+        return run_warm(*arguments, env=environment())
 
     return run
 

@@ -3,7 +3,6 @@
 import json
 import math
 import subprocess
-import sys
 from importlib.metadata import entry_points
 from pathlib import Path
 
@@ -20,6 +19,7 @@ from inspect_compress.classical import JpegCodec
 from inspect_compress.codecs import codec_names
 from inspect_compress.errors import DatasetError, ImageError
 from inspect_compress.images import read_image, write_png
+from tests.warm import run_warm
 
 MAIN = "from inspect_compress.cli import main; main()"
 CURVE = [(0.1 * 2**step, 30.0 + 3 * step) for step in range(6)]
@@ -31,8 +31,7 @@ installed = pytest.mark.skipif(
 
 
 def bench(*arguments: object) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-c", MAIN, "bench", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    return run_warm("bench", *arguments)
 
 
 @pytest.fixture(scope="module")

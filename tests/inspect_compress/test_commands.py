@@ -12,12 +12,13 @@ from PIL import Image as PillowImage
 
 from inspect_compress.fidelity import ms_ssim, psnr
 from inspect_compress.images import Image, read_image, write_png
+from tests.warm import run_warm
 
 PROGRAM = str(Path(sys.executable).with_name("inspect-compress"))
 
 
 def call(*arguments: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([PROGRAM, *map(str, arguments)], cwd=cwd, capture_output=True, text=True)
+    return run_warm(*arguments, cwd=cwd)
 
 
 def plate(height: int = 60, width: int = 80, seed: int = 0) -> Image:
@@ -36,8 +37,8 @@ def refused(result: subprocess.CompletedProcess[str], *words: str) -> None:
 
 def test_a_file_there_and_back(tmp_path: Path) -> None:
     write_png(tmp_path / "part.png", plate())
-    assert call("compress", "part.png", "part.qarv", "--quality", "80", cwd=tmp_path).returncode == 0
-    assert call("decompress", "part.qarv", "back.png", cwd=tmp_path).returncode == 0
+    for words in (["compress", "part.png", "part.qarv", "--quality", "80"], ["decompress", "part.qarv", "back.png"]):
+        subprocess.run([PROGRAM, *words], cwd=tmp_path, check=True)
     assert np.abs(read_image(tmp_path / "back.png").astype(int) - plate()).mean() < 3
 
 

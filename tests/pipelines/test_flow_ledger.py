@@ -15,6 +15,7 @@ from inspect_compress.errors import LedgerError
 from pipelines.archive import FrameKey
 from pipelines.flow.ledger import FILE_NAME, Balance, Ledger
 from pipelines.frame import Frame
+from tests.warm import run_warm
 
 CLI = [sys.executable, "-c", "from inspect_compress.cli import main; main()"]
 
@@ -118,4 +119,4 @@ def test_the_command_shows_balance_and_remarks_and_fails_where_a_frame_is_lost(t
 
 
 def command(*arguments: object) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run([*CLI, *map(str, arguments)], capture_output=True, text=True, timeout=60)
+    return run_warm(*arguments)

@@ -20,6 +20,7 @@ from evaluation.pilot_config import PilotConfig, read_pilot_config
 from inspect_compress.errors import ConfigError, DetectorError
 from inspect_compress.images import write_png
 from pipelines.detectors import Detector, load_detector, short_name
+from tests.warm import run_warm
 
 onnx = pytest.importorskip("onnx", reason="the tests make their models with the package onnx")
 pytest.importorskip("onnxruntime", reason="ONNX models need the extra `onnx`")
@@ -400,7 +401,7 @@ def surfaces(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def command(*arguments: object) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run([*CLI, *map(str, arguments)], capture_output=True, text=True, timeout=300)
+    return run_warm(*arguments)
 
 
 def test_a_run_judges_by_the_model_beside_its_toml(surfaces: Path, tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ from pipelines.frame import Frame
 from pipelines.runner import run_line
 from pipelines.sources import IteratorSource
 from tests.pipelines.line_process import FORKS, camera, completed, killed_at, noted, picture, rows, run_silent
+from tests.warm import run_warm
 
 resource = pytest.importorskip("resource")
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="kills by a POSIX signal")
@@ -318,4 +319,4 @@ def test_a_cut_parquet_file_does_not_keep_a_camera_from_storing(tmp_path: Path) 
 
 
 def command(*arguments: object) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run([*CLI, *map(str, arguments)], capture_output=True, text=True, timeout=120)
+    return run_warm(*arguments)

@@ -21,6 +21,7 @@ from inspect_compress.fidelity import ms_ssim, psnr
 from inspect_compress.images import read_image, write_png
 from pipelines.archive import ADDED, Archive, ArchivedFrame, Verdicts
 from pipelines.governance.audit import AuditLog
+from tests.warm import run_warm
 
 ROOT = Path(__file__).parents[2]
 PLANT = Path(__file__).parent / "plant"
@@ -58,14 +59,7 @@ def frames(folder: Path, count: int) -> None:
 
 
 def run(*arguments: object) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run(
-        [*CLI, "run", *map(str, arguments)],
-        env=os.environ | {"PYTHONPATH": str(PLANT)},
-        capture_output=True,
-        text=True,
-        encoding="utf-8",
-        timeout=300,
-    )
+    return run_warm("run", *arguments, env=os.environ | {"PYTHONPATH": str(PLANT)})
 
 
 def run_json(config: Path) -> dict[str, Any]:
