@@ -8,6 +8,7 @@ import atexit
 import gc
 import json
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -22,6 +23,7 @@ from typing import Any, NoReturn
 from inspect_compress.cli import main
 
 ROOT = Path(__file__).parents[1]
+LIMIT_S = 600  # longer than any of these commands takes beside others: what hangs is killed, and its test fails
 HEAVY = ("inspect_compress.qarv.codec", "inspect_compress.classical", "pipelines.runner", "evaluation.pilot")
 
 
@@ -75,6 +77,7 @@ def serve() -> None:
 
 def _become(wish: dict[str, Any]) -> NoReturn:
     """Do a wish as a process of its own, and end it without the second that taking all modules down would last."""
+    signal.alarm(LIMIT_S)
     os.chdir(wish["cwd"])
     os.environ.clear()
     os.environ.update(wish["env"])
@@ -94,9 +97,7 @@ def _become(wish: dict[str, Any]) -> NoReturn:
     except BaseException:
         traceback.print_exc()
     finally:
-        for thread in threading.enumerate():
-            if thread is not threading.main_thread() and not thread.daemon:
-                thread.join()
+        threading._shutdown()  # ends pools of threads, and waits for the others
         atexit._run_exitfuncs()
         sys.stdout.flush()
         sys.stderr.flush()
