@@ -46,7 +46,7 @@ from evaluation.sweep.frames import read_frames
 from evaluation.sweep.rows import result_row
 from inspect_compress.codecs import load_codec
 from inspect_compress.errors import EvidenceError, InspectCompressError
-from inspect_compress.files import read_text
+from inspect_compress.files import read_file, read_text
 from inspect_compress.images import Image, image_from_bytes
 from pipelines.archive import Archive, ArchivedFrame
 from pipelines.datasets import Item
@@ -291,7 +291,11 @@ def _derived(measured: Measured, hashes: Hashes, made_with: Mapping[str, str], n
         path = measured.folder / name
         if not path.exists():
             continue
-        html = path.read_text(encoding="utf-8", errors="replace")
+        try:
+            html = read_file(path).decode(errors="replace")
+        except OSError as error:
+            yield f"{name}: cannot be read: {error.strerror or error}"
+            continue
         language = _LANGUAGE.search(html)
         made = render_report(evidence, load_texts(_known(language[1] if language else None)))
         before, now = _CHART.sub("chart", html), _CHART.sub("chart", made)

@@ -39,6 +39,7 @@ from pipelines.datasets import read_dataset
 from pipelines.datasets.items import Item
 from pipelines.datasets.masks import read_mask
 from pipelines.detectors import load_detector
+from pipelines.detectors.onnx import MODEL_BYTES, OnnxDetector
 from pipelines.flow.spool import Spool
 from pipelines.frame import Frame
 
@@ -113,6 +114,12 @@ def test_settings_and_tables_have_a_limit(tmp_path: Path) -> None:
         read_config(sparse(tmp_path / "line.toml", TEXT_BYTES + 1))
     with pytest.raises(DatasetError, match=r"labels\.csv: cannot be read: has more than 64 MiB"):
         read_dataset(sparse(tmp_path / "labels.csv", TEXT_BYTES + 1))
+
+
+def test_a_detector_has_a_limit(tmp_path: Path) -> None:
+    (tmp_path / "model.toml").touch()
+    with pytest.raises(DetectorError, match=r"model\.onnx: cannot be read: has more than 1024 MiB"):
+        OnnxDetector(sparse(tmp_path / "model.onnx", MODEL_BYTES + 1))
 
 
 def test_settings_that_are_nested_without_end_are_refused(tmp_path: Path) -> None:

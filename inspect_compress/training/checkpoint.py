@@ -12,6 +12,7 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from inspect_compress.errors import ConfigError
+from inspect_compress.files import read_file
 
 _STATE = "state"
 _TENSOR, _DICT = "tensor", "dict"
@@ -27,7 +28,7 @@ def checkpoint_bytes(state: Any) -> bytes:
 def read_checkpoint(path: Path) -> Any:
     """The state in a file, its tensors on the CPU. Raises ConfigError where it is not a checkpoint."""
     try:
-        data = path.read_bytes()
+        data = read_file(path)
         header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
         return _restored(json.loads(header["__metadata__"][_STATE]), load(data))
     except OSError as error:

@@ -1,6 +1,7 @@
 """Training crops: planes cut at random from images held in memory, the same sequence for the same seed."""
 
 import csv
+import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
@@ -10,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inspect_compress.errors import DatasetError
+from inspect_compress.files import read_text
 from inspect_compress.images import Image, halved, list_images, read_8_bit_image
 from inspect_compress.qarv.network import MARGIN
 from inspect_compress.qarv.planes import to_planes
@@ -53,8 +55,7 @@ def _labels(source: SourceConfig) -> Path:
 
 
 def _rows(labels: Path, split: str) -> list[Path]:
-    with labels.open(newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
+    rows = list(csv.DictReader(io.StringIO(read_text(labels))))
     if rows and "image" not in rows[0]:
         raise DatasetError(f"{labels}: has no column `image`")
     return [labels.parent / row["image"] for row in rows if row.get("split", "train") == split]

@@ -19,6 +19,7 @@ from pydantic import Field
 from scipy.special import softmax
 
 from inspect_compress.errors import DetectorError
+from inspect_compress.files import read_file
 from inspect_compress.images import MAX_SIDE, Image, check_image
 from inspect_compress.settings import Settings, read_settings
 from pipelines.detectors import Labels, Scores
@@ -40,6 +41,8 @@ SAMPLES: dict[str, type[np.generic]] = {
 """The inputs' types that are fed, by ONNX Runtime's names for them."""
 OUTPUTS = ("pred_score", "anomaly_map")
 """Where a file has several outputs and none is named: anomalib's names of a score and of a heat map."""
+MODEL_BYTES = 2**30
+"""Most bytes of an ONNX file; its format ends at twice that."""
 SILENT = 4
 """ONNX Runtime's log level at which it writes nothing itself: errors come back as exceptions."""
 
@@ -98,7 +101,7 @@ class OnnxDetector:
         """
         self._path, self._toml = path, path.with_suffix(".toml")
         self._settings = _settings(path, self._toml)
-        self.model = hashlib.sha256(path.read_bytes() + self._toml.read_bytes()).hexdigest()[:16]
+        self.model = hashlib.sha256(_model_bytes(path) + self._toml.read_bytes()).hexdigest()[:16]
         self._session = _session(path)
         self._input = self._agreed_input()
         self._check_normalisation()
@@ -279,6 +282,13 @@ def _settings(path: Path, toml: Path) -> ModelSettings:
     if not toml.is_file():
         raise DetectorError(f"{path}: needs a file {toml.name} beside it that says how frames are fed to it")
     return read_settings(toml, ModelSettings)
+
+
+def _model_bytes(path: Path) -> bytes:
+    try:
+        return read_file(path, limit=MODEL_BYTES)
+    except OSError as error:
+        raise DetectorError(f"{path}: cannot be read: {error.strerror or error}") from error
 
 
 def _session(path: Path) -> Any:

@@ -76,6 +76,7 @@ def _mapped(job: Job[Any, Any], items: Sequence[Any], workers: int) -> Iterator[
     context.enable_progress_bars = False
     context.execution_options.preserve_order = True
     context.max_consecutive_actor_init_deaths = STARTS
+    context.memory_usage_poll_interval_s = None  # else each worker takes stock of its memory every second
     answers = ray.data.from_items(list(items), override_num_blocks=len(items)).map_batches(
         Actor, batch_size=1, num_cpus=1, compute=ray.data.ActorPoolStrategy(size=workers)
     )
