@@ -1,11 +1,11 @@
-"""Puts `inspect_compress_pillow.pth` into wheels and editable installs, beside the packages: pyproject.toml cannot.
+"""Builds kernels.cpp where there is a compiler, and puts `inspect_compress_pillow.pth` beside the packages.
 
 All else is in pyproject.toml.
 """
 
 from pathlib import Path
 
-from setuptools import setup
+from setuptools import Extension, setup
 from setuptools.command.build_py import build_py
 
 START = """\
@@ -25,4 +25,21 @@ class BuildWithStart(build_py):
         Path(root, "inspect_compress_pillow.pth").write_text(START, "ascii")
 
 
-setup(cmdclass={"build_py": BuildWithStart})
+INSTRUCTIONS = {
+    "avx512": ["-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mavx512vnni", "-mfma"],
+    "avx2": ["-mavx2", "-mfma"],
+}
+"""The builds of kernels.cpp; which of them is used is decided by the processor that it runs on."""
+
+
+def kernels(name: str) -> Extension:
+    """A library that is loaded by ctypes. Nothing needs it: where it cannot be built, torch computes the same."""
+    return Extension(
+        f"inspect_compress.qarv._kernels_{name}",
+        ["inspect_compress/qarv/kernels.cpp"],
+        extra_compile_args=["-O3", "-std=c++17", "-ffp-contract=off", *INSTRUCTIONS[name]],
+        optional=True,
+    )
+
+
+setup(cmdclass={"build_py": BuildWithStart}, ext_modules=[kernels(name) for name in INSTRUCTIONS])

@@ -6,7 +6,7 @@ larger, no order of summation, no blocking, no thread count and no fused operati
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import torch
 import torch.nn.functional as F
@@ -18,6 +18,9 @@ SPLIT = 256
 """Wide integers are `SPLIT · high + low`, both of 8 bits."""
 WIDE = SPLIT * NARROW + SPLIT // 2 - 1
 """The largest size of a wide integer: 16 bits."""
+
+SHIFT_FRACTIONS = 64
+"""Integers that a step of the perceptron's input is divided into, where λ shifts it."""
 
 Linear = Callable[[Tensor], Tensor]
 """Float32 `(…, K)`, which it may change, to float32 `(…, N)`."""
@@ -119,6 +122,13 @@ class FastestProducts(Products):
 def halvings(exponents: Tensor) -> Tensor:
     """2 to the power of `-exponents`, float32, exactly."""
     return torch.tensor([2.0**-exponent for exponent in exponents.tolist()])
+
+
+def shifted_bias(tensors: Mapping[str, Tensor]) -> Tensor:
+    """The bias of a block's first perceptron layer with λ's shift taken through it, `(256, 2 C)`; ½ to round by."""
+    shift = tensors["shift"].double() @ tensors["up"].double().T
+    bias = (shift * (1 / SHIFT_FRACTIONS)).round() + tensors["up_bias"]
+    return (bias * halvings(tensors["up_exponent"]) + 0.5).float()
 
 
 def split(x: Tensor) -> tuple[Tensor, Tensor]:

@@ -21,7 +21,9 @@ from torch import Tensor
 from inspect_compress.errors import ConfigError, UnknownModelError
 from inspect_compress.files import read_file, write_file
 from inspect_compress.models.folder import registered_weights, registry_folder
-from inspect_compress.qarv.exact import ExactNetwork, Tensors
+from inspect_compress.qarv.exact import ExactNetwork
+from inspect_compress.qarv.fused import fastest_layers
+from inspect_compress.qarv.layers import Tensors
 from inspect_compress.qarv.likelihood import SCALE_STEPS
 from inspect_compress.qarv.network import Network, Shape
 from inspect_compress.qarv.tables import radius
@@ -118,7 +120,7 @@ def weights_from(data: bytes, name: str) -> Model:
         tables = np.split(tensors.pop(_TABLES).numpy(), _table_ends())
         exact = header["__metadata__"].get("arithmetic") == _EXACT
         with one_thread():
-            network = ExactNetwork(shape, tensors) if exact else _float_network(shape, tensors)
+            network = ExactNetwork(shape, tensors, fastest_layers()) if exact else _float_network(shape, tensors)
     except Exception as error:  # safetensors, json and torch each raise their own for a foreign file
         raise ConfigError(f"{name}: is not a QARV weight file: {' '.join(str(error).splitlines()[:1])}") from error
     return Model(network, tables, fingerprint_of(data))

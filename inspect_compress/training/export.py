@@ -20,15 +20,13 @@ from inspect_compress.images import Image
 from inspect_compress.qarv.exact import (
     FRACTION_BITS,
     GREY_FRACTIONS,
-    SHIFT_FRACTIONS,
     ExactNetwork,
-    Tensors,
-    below,
-    shifted_bias,
 )
+from inspect_compress.qarv.fused import fastest_layers
+from inspect_compress.qarv.layers import Tensors, below
 from inspect_compress.qarv.likelihood import LOG_SCALE_MIN, LOG_SCALE_STEP
 from inspect_compress.qarv.network import LMBDA_STEPS, Block, Latent, Network
-from inspect_compress.qarv.products import NARROW, WIDE, halvings
+from inspect_compress.qarv.products import NARROW, SHIFT_FRACTIONS, WIDE, halvings, shifted_bias
 from inspect_compress.qarv.strides import STRIDES
 from inspect_compress.qarv.weights import Model, read_weights, save_exact_weights
 from inspect_compress.training.calibration import Activations, best_scale, decoder_blocks, watch
@@ -83,7 +81,7 @@ def export_weights(
     for layer, part in prove(tensors).items():
         report(f"largest sum in {layer}: {part:.3f} of what is exact")
     report("fitting the probability tables")
-    exact = ExactNetwork(network.shape, tensors)
+    exact = ExactNetwork(network.shape, tensors, fastest_layers())
     tables = fit_tables(exact, spread_over(sources, TABLE_IMAGES))
     unnamed = out / "weights.safetensors"
     fingerprint = save_exact_weights(network.shape, tensors, tables, unnamed)

@@ -22,12 +22,15 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from inspect_compress.images import Image
-from inspect_compress.qarv import exact, strips
+from inspect_compress.qarv import layers, strips
 from inspect_compress.qarv.codec import QarvCodec
 from inspect_compress.qarv.coding import coded_places, padded_size
 from inspect_compress.qarv.container import VERSION, Header, Level, write_container
 from inspect_compress.qarv.entropy import SYMBOL_LIMIT, LevelWriter, Models
 from inspect_compress.qarv.exact import ExactNetwork, ExactPrediction
+from inspect_compress.qarv.fused import FusedLayers
+from inspect_compress.qarv.kernels import all_kernels
+from inspect_compress.qarv.layers import Layers, TorchLayers
 from inspect_compress.qarv.products import (
     NARROW,
     WIDE,
@@ -52,6 +55,8 @@ PRODUCTS = {
     "float64": FloatProducts(torch.float64),
     "fastest": FastestProducts(),
 }
+IN_TORCH: dict[str, Layers] = {name: TorchLayers(products) for name, products in PRODUCTS.items()}
+FUSED: dict[str, Layers] = {name: FusedLayers(kernels) for name, kernels in all_kernels().items() if kernels.usable}
 needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
 
 
@@ -66,10 +71,10 @@ def digest_of(picture: Image) -> str:
     return hashlib.sha256(picture.tobytes()).hexdigest()
 
 
-def network_with(products: Products | None = None, device: str = "cpu") -> ExactNetwork:
+def network_with(computed: Layers, device: str = "cpu") -> ExactNetwork:
     tensors = load_file(FOLDER / f"qarv-{MODEL.fingerprint}.safetensors", device=device)
     with torch.device(device):
-        return ExactNetwork(MODEL.network.shape, tensors, products)
+        return ExactNetwork(MODEL.network.shape, tensors, computed)
 
 
 def test_there_are_golden_files_of_the_default_model() -> None:
@@ -87,14 +92,14 @@ def test_the_reference_decoder_agrees(name: str) -> None:
     assert digest_of(reference_decoder.decode((GOLDEN / name).read_bytes(), weights)) == DIGESTS[name]
 
 
-@pytest.mark.parametrize("products", PRODUCTS.values(), ids=PRODUCTS)
+@pytest.mark.parametrize("computed", [*IN_TORCH, *FUSED])
 @pytest.mark.parametrize("positions", [150, 10**9], ids=["strips", "whole"])
-def test_number_types_and_strips_do_not_matter(
-    products: Products, positions: int, monkeypatch: pytest.MonkeyPatch
+def test_number_types_kernels_and_strips_do_not_matter(
+    computed: str, positions: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(exact, "_POSITIONS", positions)
+    monkeypatch.setattr(layers, "_POSITIONS", positions)
     monkeypatch.setattr(strips, "POSITIONS", positions)
-    codec = QarvCodec(Model(network_with(products), MODEL.tables, MODEL.fingerprint))
+    codec = QarvCodec(Model(network_with((IN_TORCH | FUSED)[computed]), MODEL.tables, MODEL.fingerprint))
     for name in OWN:
         assert digest_of(codec.decode((GOLDEN / name).read_bytes())) == DIGESTS[name], name
 
@@ -188,7 +193,7 @@ def everywhere(index: int) -> Tensor:
 
 @cache
 def coded(seed: int, index: int) -> Coded:
-    network, exchange = network_with(FloatProducts(torch.float64)), Noise(seed, SIZE)
+    network, exchange = network_with(IN_TORCH["float64"]), Noise(seed, SIZE)
     with torch.inference_mode():
         conditions = network.at(everywhere(index), 1, halved=False)
         planes = network.render(network.top_down(SIZE, conditions, exchange), conditions)
@@ -196,17 +201,17 @@ def coded(seed: int, index: int) -> Coded:
 
 
 @pytest.mark.parametrize(
-    ("products", "device"),
+    ("computed", "device"),
     [
-        (FloatProducts(), "cpu"),
-        (FastestProducts(), "cpu"),
-        pytest.param(FloatProducts(), "cuda", marks=needs_cuda),
+        ("float32", "cpu"),
+        ("fastest", "cpu"),
+        *((name, "cpu") for name in FUSED),
+        pytest.param("float32", "cuda", marks=needs_cuda),
     ],
-    ids=["float32", "fastest", "cuda"],
 )
-def test_a_batch_of_8_planes_is_computed_as_each_alone(products: Products, device: str) -> None:
+def test_a_batch_of_8_planes_is_computed_as_each_alone(computed: str, device: str) -> None:
     alone = [coded(seed, 130) for seed in range(8)]
-    network = network_with(products, device)
+    network = network_with((IN_TORCH | FUSED)[computed], device)
     exchange = Replay([torch.cat(steps) for steps in zip(*(one.steps for one in alone), strict=True)])
     with torch.device(device), torch.inference_mode():
         conditions = network.at(everywhere(130), 8, halved=False)
@@ -221,15 +226,17 @@ def test_the_layout_in_front_of_convolutions_does_not_matter(monkeypatch: pytest
         around = strips.with_halo(f, start, stop, halo)
         return around.permute(0, 3, 1, 2).clone(memory_format=torch.contiguous_format).permute(0, 2, 3, 1)
 
-    monkeypatch.setattr(exact, "with_halo", planes_first)
+    monkeypatch.setattr(layers, "with_halo", planes_first)
+    codec = QarvCodec(Model(network_with(IN_TORCH["fastest"]), MODEL.tables, MODEL.fingerprint))
     for name in OWN:
-        assert digest_of(QarvCodec().decode((GOLDEN / name).read_bytes())) == DIGESTS[name], name
+        assert digest_of(codec.decode((GOLDEN / name).read_bytes())) == DIGESTS[name], name
 
 
+@pytest.mark.parametrize("computed", ["fastest", *FUSED])
 @pytest.mark.parametrize("index", [0, 90, 255])
-def test_the_layout_of_features_does_not_matter(index: int) -> None:
+def test_the_layout_of_features_does_not_matter(index: int, computed: str) -> None:
     one = coded(3, index)
-    network = network_with()
+    network = network_with((IN_TORCH | FUSED)[computed])
     with torch.inference_mode():
         conditions = network.at(everywhere(index), 1, halved=False)
         f = network.top_down(SIZE, conditions, Replay(one.steps))
@@ -241,7 +248,7 @@ def test_the_layout_of_features_does_not_matter(index: int) -> None:
 def imagined_file(seed: int, index: int, height: int, width: int) -> bytes:
     """A sound mono file of residuals that no encoder would make: escapes, and features beyond their limits."""
     header = Header(width, height, 1, 8, MODEL.fingerprint, index)
-    network, exchange = network_with(FloatProducts()), Noise(seed, (height, width), header.seed)
+    network, exchange = network_with(IN_TORCH["float32"]), Noise(seed, (height, width), header.seed)
     with torch.inference_mode():
         conditions = network.at(everywhere(index), 1, halved=False)
         network.top_down(padded_size(height, width), conditions, exchange)

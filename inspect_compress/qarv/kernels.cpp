@@ -1,0 +1,485 @@
+// The exact network's layers, each in one pass over the features: the same integers as exact.py computes with torch,
+// two to five times as fast. See exact.py for what is computed, docs/exactness.md for why the order of sums does not
+// matter, kernels.py for who calls this.
+//
+// Compiled twice by setup.py, for AVX2 and for AVX-512 with VNNI, without contraction of a multiplication and an
+// addition into one operation: every float operation below is rounded on its own, as docs/format.md has it. Fused
+// multiply-add is used for sums of integers only, which are exact.
+
+#include <immintrin.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <vector>
+
+namespace {
+
+constexpr int64_t kChunk = 60;      // positions that go through a perceptron together, in the nearest cache
+constexpr int64_t kReach = 2;       // of a filter, to each side
+constexpr int64_t kSide = 2 * kReach + 1;
+constexpr int64_t kAtOnce = 8;      // places of a row that are filtered together
+constexpr float kNarrow = 127.0f;   // products.py: NARROW
+constexpr float kWide = 32639.0f;   // products.py: WIDE
+constexpr float kStrength = 4.0f;   // exact.py: STRENGTH_LIMIT
+
+#ifdef __AVX512VNNI__
+
+using Floats = __m512;
+using Sums = __m512i;
+constexpr int64_t kLanes = 16;
+
+inline Floats load(const float* p) { return _mm512_loadu_ps(p); }
+inline void store(float* p, Floats x) { _mm512_storeu_ps(p, x); }
+inline Floats all(float x) { return _mm512_set1_ps(x); }
+inline Floats add(Floats a, Floats b) { return _mm512_add_ps(a, b); }
+inline Floats subtract(Floats a, Floats b) { return _mm512_sub_ps(a, b); }
+inline Floats multiply(Floats a, Floats b) { return _mm512_mul_ps(a, b); }
+inline Floats multiply_add(Floats a, Floats b, Floats c) { return _mm512_fmadd_ps(a, b, c); }
+inline Floats rounded(Floats x) { return _mm512_roundscale_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
+inline Floats clamped(Floats x, float low, float high) { return _mm512_min_ps(_mm512_max_ps(x, all(low)), all(high)); }
+inline float sum(Floats x) { return _mm512_reduce_add_ps(x); }
+using Doubles = __m512d;
+inline Doubles no_doubles() { return _mm512_setzero_pd(); }
+inline Doubles add_exactly(Doubles total, Floats x) {
+  const Doubles low = _mm512_cvtps_pd(_mm512_castps512_ps256(x));
+  const Doubles high = _mm512_cvtps_pd(_mm512_extractf32x8_ps(x, 1));
+  return _mm512_add_pd(total, _mm512_add_pd(low, high));
+}
+inline double sum(Doubles x) { return _mm512_reduce_add_pd(x); }
+inline Sums nothing() { return _mm512_setzero_si512(); }
+inline Floats converted(Sums x) { return _mm512_cvtepi32_ps(x); }
+inline Sums load_sums(const void* p) { return _mm512_loadu_si512(p); }
+inline void store_sums(void* p, Sums x) { _mm512_storeu_si512(p, x); }
+inline Sums all(int32_t x) { return _mm512_set1_epi32(x); }
+inline Sums subtract(Sums a, Sums b) { return _mm512_sub_epi32(a, b); }
+inline Sums truncated(Floats x) { return _mm512_cvttps_epi32(x); }
+
+// Factors of 8 bits, four to a sum. The left ones have no sign: signed ones are moved by kMoved, which `moved` undoes.
+struct Narrow {
+  using Left = uint8_t;
+  using Right = int8_t;
+  static constexpr int64_t group = 4;
+  static constexpr int32_t kMoved = 128;
+  static Sums dot(Sums sums, Sums left, Sums right) {
+    asm("vpdpbusd %2, %1, %0" : "+v"(sums) : "v"(left), "v"(right));
+    return sums;
+  }
+  static void put(Left* p, Sums x) { _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm512_cvtepi32_epi8(x)); }
+};
+
+// Factors of 16 bits, two to a sum.
+struct Wide {
+  using Left = int16_t;
+  using Right = int16_t;
+  static constexpr int64_t group = 2;
+  static Sums dot(Sums sums, Sums left, Sums right) {
+    asm("vpdpwssd %2, %1, %0" : "+v"(sums) : "v"(left), "v"(right));
+    return sums;
+  }
+  static void put(Left* p, Sums x) { _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm512_cvtepi32_epi16(x)); }
+};
+
+constexpr int64_t kTileRows = 6;
+constexpr int64_t kTileVectors = 4;
+
+bool runs_here() { return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+                          __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
+                          __builtin_cpu_supports("avx512vnni"); }
+
+#else
+
+using Floats = __m256;
+using Sums = __m256i;
+constexpr int64_t kLanes = 8;
+
+inline Floats load(const float* p) { return _mm256_loadu_ps(p); }
+inline void store(float* p, Floats x) { _mm256_storeu_ps(p, x); }
+inline Floats all(float x) { return _mm256_set1_ps(x); }
+inline Floats add(Floats a, Floats b) { return _mm256_add_ps(a, b); }
+inline Floats subtract(Floats a, Floats b) { return _mm256_sub_ps(a, b); }
+inline Floats multiply(Floats a, Floats b) { return _mm256_mul_ps(a, b); }
+inline Floats multiply_add(Floats a, Floats b, Floats c) { return _mm256_fmadd_ps(a, b, c); }
+inline Floats rounded(Floats x) { return _mm256_round_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
+inline Floats clamped(Floats x, float low, float high) { return _mm256_min_ps(_mm256_max_ps(x, all(low)), all(high)); }
+using Doubles = __m256d;
+inline Doubles no_doubles() { return _mm256_setzero_pd(); }
+inline Doubles add_exactly(Doubles total, Floats x) {
+  const Doubles low = _mm256_cvtps_pd(_mm256_castps256_ps128(x));
+  const Doubles high = _mm256_cvtps_pd(_mm256_extractf128_ps(x, 1));
+  return _mm256_add_pd(total, _mm256_add_pd(low, high));
+}
+inline double sum(Doubles x) {
+  const __m128d pair = _mm_add_pd(_mm256_castpd256_pd128(x), _mm256_extractf128_pd(x, 1));
+  return _mm_cvtsd_f64(_mm_add_sd(pair, _mm_unpackhi_pd(pair, pair)));
+}
+inline float sum(Floats x) { return static_cast<float>(sum(add_exactly(no_doubles(), x))); }
+inline Sums nothing() { return _mm256_setzero_si256(); }
+inline Floats converted(Sums x) { return _mm256_cvtepi32_ps(x); }
+inline Sums load_sums(const void* p) { return _mm256_loadu_si256(static_cast<const __m256i*>(p)); }
+inline void store_sums(void* p, Sums x) { _mm256_storeu_si256(static_cast<__m256i*>(p), x); }
+inline Sums all(int32_t x) { return _mm256_set1_epi32(x); }
+inline Sums subtract(Sums a, Sums b) { return _mm256_sub_epi32(a, b); }
+inline Sums truncated(Floats x) { return _mm256_cvttps_epi32(x); }
+
+// Without VNNI, products of 8 bits would be added in 16 bits, which saturate.
+struct Wide {
+  using Left = int16_t;
+  using Right = int16_t;
+  static constexpr int64_t group = 2;
+  static Sums dot(Sums sums, Sums left, Sums right) { return _mm256_add_epi32(sums, _mm256_madd_epi16(left, right)); }
+  static void put(Left* p, Sums x) {
+    const __m128i low = _mm256_castsi256_si128(x), high = _mm256_extracti128_si256(x, 1);
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm_packs_epi32(low, high));
+  }
+};
+
+struct Narrow : Wide {
+  static constexpr int32_t kMoved = 0;
+};
+
+constexpr int64_t kTileRows = 3;
+constexpr int64_t kTileVectors = 3;
+
+bool runs_here() { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); }
+
+#endif
+
+// The sums of products of ROWS rows of `left` with VECTORS blocks of `right`, `(ROWS, VECTORS, kLanes)`; see `product`.
+template <class Factors, int64_t ROWS, int64_t VECTORS>
+__attribute__((noinline)) void tile(const typename Factors::Left* left, const typename Factors::Right* right,
+                                    int64_t inputs, int32_t* out) {
+  Sums sums[ROWS][VECTORS];
+  for (int64_t r = 0; r < ROWS; ++r)
+    for (int64_t v = 0; v < VECTORS; ++v) sums[r][v] = nothing();
+  const int64_t block = inputs * kLanes;
+  for (int64_t k = 0; k < inputs; k += Factors::group) {
+    Sums factors[VECTORS];
+    for (int64_t v = 0; v < VECTORS; ++v) factors[v] = load_sums(right + v * block + k * kLanes);
+    for (int64_t r = 0; r < ROWS; ++r) {
+      int32_t group;
+      __builtin_memcpy(&group, left + r * inputs + k, sizeof group);
+      const Sums everywhere = all(group);
+      for (int64_t v = 0; v < VECTORS; ++v) sums[r][v] = Factors::dot(sums[r][v], everywhere, factors[v]);
+    }
+  }
+  for (int64_t r = 0; r < ROWS; ++r)
+    for (int64_t v = 0; v < VECTORS; ++v) store_sums(out + (r * VECTORS + v) * kLanes, sums[r][v]);
+}
+
+template <class Factors, int64_t VECTORS, class Take>
+void columns(const typename Factors::Left* left, const typename Factors::Right* right, int64_t inputs, int64_t rows,
+             int64_t output, const Take& take) {
+  alignas(64) int32_t sums[kTileRows * VECTORS * kLanes];
+  right += output * inputs;
+  for (int64_t row = 0; row < rows;) {
+    const int64_t count = row + kTileRows <= rows ? kTileRows : 1;
+    (count == 1 ? tile<Factors, 1, VECTORS> : tile<Factors, kTileRows, VECTORS>)(left + row * inputs, right, inputs, sums);
+    for (const int32_t* sum = sums; sum < sums + count * VECTORS * kLanes; sum += VECTORS * kLanes, ++row)
+      for (int64_t v = 0; v < VECTORS; ++v) take(row, output + v * kLanes, load_sums(sum + v * kLanes));
+  }
+}
+
+// The sums of products of `rows` rows of `left`, `(rows, inputs)`, with all of `right`,
+// `(outputs / kLanes, inputs / group, kLanes, group)`, given to `take(row, output, sums)`, kLanes of them at a time.
+template <class Factors, class Take>
+void product(const typename Factors::Left* left, const typename Factors::Right* right, int64_t inputs, int64_t rows,
+             int64_t outputs, const Take& take) {
+  int64_t output = 0;
+  for (; output + kTileVectors * kLanes <= outputs; output += kTileVectors * kLanes)
+    columns<Factors, kTileVectors>(left, right, inputs, rows, output, take);
+  for (; output + 2 * kLanes <= outputs; output += 2 * kLanes)
+    columns<Factors, 2>(left, right, inputs, rows, output, take);
+  for (; output < outputs; output += kLanes) columns<Factors, 1>(left, right, inputs, rows, output, take);
+}
+
+}  // namespace
+
+extern "C" {
+
+// What a block is made of; sizes are multiples of 16. Products are packed as kernels.py does.
+struct Block {
+  int64_t channels, hidden;
+  double least_power;
+  const float* filters;                // (kSide, kSide, channels)
+  const float* filter_bias;            // (channels)
+  const float* scale;                  // (256, channels)
+  const Narrow::Right* up;             // channels to hidden
+  const int32_t* up_moved;             // (hidden): what moving the left factors adds to the sums
+  const float* up_scale;               // (hidden)
+  const float* up_bias;                // (256, hidden)
+  const Narrow::Right* down;           // hidden to channels
+  const float* down_scale;             // (channels)
+  const float* down_bias;              // (channels)
+};
+
+// A linear layer for wide integers. Its outputs are filled up to a multiple of kLanes, its inputs to one of Wide::group.
+struct Linear {
+  int64_t inputs, outputs;
+  const Wide::Right* weights;          // inputs to outputs
+  const float* scale;                  // (outputs)
+};
+
+// How residuals change the features at their place.
+struct Tell {
+  Linear back;                         // residuals in units of the features to features
+  int64_t strengths;                   // inputs of `context`: residuals in steps and their magnitudes, filled up
+  const Narrow::Right* context;        // strengths to features
+  const int32_t* context_moved;        // (outputs of back)
+  const float* context_scale;          // (outputs of back)
+  const float* context_bias;           // (outputs of back)
+  int64_t residuals, first;            // of how many channels, and which of the features is the first of them
+};
+
+// Where λ's index stands for a place: one cell of the map for `rows` × `columns` places of the features.
+struct Map {
+  const int64_t* index;
+  int64_t cells_in_row, rows, columns;
+};
+
+int usable() { return runs_here(); }
+
+int64_t lanes() { return kLanes; }
+
+int64_t narrow_group() { return Narrow::group; }
+
+int64_t wide_group() { return Wide::group; }
+
+int64_t moved() { return Narrow::kMoved; }
+}
+
+namespace {
+
+inline int64_t index_at(const Map& map, int64_t y, int64_t x) {
+  return map.index[y / map.rows * map.cells_in_row + x / map.columns];
+}
+
+// The filtered features of one place, `(channels)`; what lies outside the picture is zero.
+void filter_one(const Block& block, const float* f, int64_t height, int64_t width, int64_t y, int64_t x,
+                float* filtered) {
+  const int64_t left = std::max<int64_t>(0, x - kReach), right = std::min(width - 1, x + kReach);
+  const int64_t top = std::max<int64_t>(0, y - kReach), bottom = std::min(height - 1, y + kReach);
+  for (int64_t channel = 0; channel < block.channels; channel += kLanes) {
+    Floats sums = load(block.filter_bias + channel);
+    for (int64_t row = top; row <= bottom; ++row)
+      for (int64_t column = left; column <= right; ++column) {
+        const int64_t tap = (row - y + kReach) * kSide + column - x + kReach;
+        const Floats factors = load(block.filters + tap * block.channels + channel);
+        sums = multiply_add(load(f + (row * width + column) * block.channels + channel), factors, sums);
+      }
+    store(filtered + channel, sums);
+  }
+}
+
+// The same for kAtOnce places from column x on, which are kReach or more from the row's ends.
+void filter_several(const Block& block, const float* f, int64_t height, int64_t width, int64_t y, int64_t x,
+                    float* filtered) {
+  const int64_t top = std::max<int64_t>(0, y - kReach), bottom = std::min(height - 1, y + kReach);
+  for (int64_t channel = 0; channel < block.channels; channel += kLanes) {
+    Floats sums[kAtOnce];
+    for (auto& each : sums) each = load(block.filter_bias + channel);
+    for (int64_t row = top; row <= bottom; ++row) {
+      Floats factors[kSide];
+      for (int64_t tap = 0; tap < kSide; ++tap)
+        factors[tap] = load(block.filters + ((row - y + kReach) * kSide + tap) * block.channels + channel);
+      const float* from = f + (row * width + x - kReach) * block.channels + channel;
+#pragma GCC unroll 16
+      for (int64_t column = 0; column < kAtOnce + 2 * kReach; ++column) {
+        const Floats features = load(from + column * block.channels);
+#pragma GCC unroll 16
+        for (int64_t tap = 0; tap < kSide; ++tap)
+          if (tap <= column && column - tap < kAtOnce)
+            sums[column - tap] = multiply_add(features, factors[tap], sums[column - tap]);
+      }
+    }
+    for (int64_t n = 0; n < kAtOnce; ++n) store(filtered + n * block.channels + channel, sums[n]);
+  }
+}
+
+// The filtered features of `count` places of a row, `(count, channels)`.
+void filter(const Block& block, const float* f, int64_t height, int64_t width, int64_t y, int64_t x, int64_t count,
+            float* filtered) {
+  for (const int64_t stop = x + count; x < stop;) {
+    const bool several = x >= kReach && x + kAtOnce <= std::min(stop, width - kReach);
+    (several ? filter_several : filter_one)(block, f, height, width, y, x, filtered);
+    x += several ? kAtOnce : 1;
+    filtered += (several ? kAtOnce : 1) * block.channels;
+  }
+}
+
+// Filtered features to the perceptron's input: normalised over channels, scaled by λ, rounded to 8 bits.
+void normalise(const Block& block, const float* filtered, const float* scale, Narrow::Left* input) {
+  Floats total = all(0.0f);
+  Doubles power = no_doubles();
+  for (int64_t c = 0; c < block.channels; c += kLanes) {
+    const Floats whole = rounded(load(filtered + c));
+    total = add(total, whole);
+    power = add_exactly(power, multiply(whole, whole));
+  }
+  const double part = 1.0 / static_cast<double>(block.channels);
+  const double mean = static_cast<double>(sum(total)) * part;
+  const double spread = sum(power) * part - mean * mean + block.least_power;
+  const Floats inverse = all(static_cast<float>(1.0 / std::sqrt(spread)));
+  const Floats middle = all(static_cast<float>(mean));
+  const Floats origin = all(static_cast<float>(Narrow::kMoved));
+  for (int64_t c = 0; c < block.channels; c += kLanes) {
+    const Floats normal = multiply(subtract(load(filtered + c), middle), inverse);
+    const Floats step = clamped(rounded(multiply(normal, load(scale + c))), -kNarrow, kNarrow);
+    Narrow::put(input + c, truncated(add(step, origin)));
+  }
+}
+
+inline float clamped(float x, float low, float high) { return std::min(std::max(x, low), high); }
+
+// `count` integers of 16 bits; a multiple of kLanes.
+void to_wide(const float* integers, int64_t count, Wide::Left* out) {
+  for (int64_t n = 0; n < count; n += kLanes) Wide::put(out + n, truncated(load(integers + n)));
+}
+
+void scaled_product(const Linear& layer, const Wide::Left* inputs, int64_t count, float* out) {
+  product<Wide>(inputs, layer.weights, layer.inputs, count, layer.outputs,
+                [&](int64_t row, int64_t output, Sums sums) {
+                  store(out + row * layer.outputs + output, multiply(converted(sums), load(layer.scale + output)));
+                });
+}
+
+}  // namespace
+
+extern "C" {
+
+// A block for the rows from `start` to before `stop` of one picture's features, `(height, width, channels)`.
+void run_block(const Block* given, const float* f, float* out, const Map* map, int64_t height, int64_t width,
+               int64_t start, int64_t stop) {
+  const Block& block = *given;
+  const int64_t channels = block.channels, hidden = block.hidden;
+  std::vector<Narrow::Left> inputs(kChunk * channels), between(kChunk * hidden);
+  std::vector<float> filtered(kChunk * channels);
+  std::vector<const float*> biases(kChunk);
+  for (int64_t first = start * width; first < stop * width; first += kChunk) {
+    const int64_t count = std::min(kChunk, stop * width - first);
+    for (int64_t n = 0; n < count;) {
+      const int64_t y = (first + n) / width, x = (first + n) % width, in_row = std::min(count - n, width - x);
+      filter(block, f, height, width, y, x, in_row, filtered.data() + n * channels);
+      n += in_row;
+    }
+    for (int64_t n = 0; n < count; ++n) {
+      const int64_t index = index_at(*map, (first + n) / width, (first + n) % width);
+      normalise(block, filtered.data() + n * channels, block.scale + index * channels, inputs.data() + n * channels);
+      biases[n] = block.up_bias + index * hidden;
+    }
+    product<Narrow>(inputs.data(), block.up, channels, count, hidden, [&](int64_t row, int64_t output, Sums sums) {
+      const Floats value = converted(subtract(sums, load_sums(block.up_moved + output)));
+      const Floats biased = add(multiply(value, load(block.up_scale + output)), load(biases[row] + output));
+      Narrow::put(between.data() + row * hidden + output, truncated(clamped(biased, 0, kNarrow)));
+    });
+    product<Narrow>(between.data(), block.down, hidden, count, channels, [&](int64_t row, int64_t output, Sums sums) {
+      const Floats value = multiply(converted(sums), load(block.down_scale + output));
+      const int64_t place = (first + row) * channels + output;
+      const Floats result = add(add(value, load(block.down_bias + output)), load(f + place));
+      store(out + place, clamped(rounded(result), -kWide, kWide));
+    });
+  }
+}
+
+// The row of the probability tables for each latent at places `start` to before `stop`, `(places, latents)`.
+// `table` is added to the layer's outputs: latents in a row, `step` numbers from one place to the next.
+void run_rows(const Linear* layer, const float* f, const int64_t* places, const float* table, int64_t step,
+              int64_t latents, float last, uint8_t* out, int64_t start, int64_t stop) {
+  std::vector<Wide::Left> inputs(kChunk * layer->inputs);
+  std::vector<float> scaled(kChunk * layer->outputs);
+  for (int64_t first = start; first < stop; first += kChunk) {
+    const int64_t count = std::min(kChunk, stop - first);
+    for (int64_t n = 0; n < count; ++n)
+      to_wide(f + places[first + n] * layer->inputs, layer->inputs, inputs.data() + n * layer->inputs);
+    scaled_product(*layer, inputs.data(), count, scaled.data());
+    for (int64_t n = 0; n < count; ++n)
+      for (int64_t z = 0; z < latents; ++z) {
+        const float row = scaled[n * layer->outputs + z] + table[(first + n) * step + z];
+        out[(first + n) * latents + z] = static_cast<uint8_t>(clamped(std::nearbyint(row), 0.0f, last));
+      }
+  }
+}
+
+// Adds to the features at places `start` to before `stop` what the residuals there say, `(places, residuals)`.
+// `unit` makes units of the features of them: residuals in a row, `step` numbers from one place to the next.
+void run_tell(const Tell* tell, float* f, const float* said, const float* unit, int64_t step, const int64_t* places,
+              int64_t start, int64_t stop) {
+  const Linear& back = tell->back;
+  const int64_t channels = back.outputs, residuals = tell->residuals;
+  std::vector<Wide::Left> units(kChunk * back.inputs);
+  std::vector<Narrow::Left> strengths(kChunk * tell->strengths);
+  std::vector<float> told(kChunk * channels);
+  for (int64_t first = start; first < stop; first += kChunk) {
+    const int64_t count = std::min(kChunk, stop - first);
+    for (int64_t n = 0; n < count; ++n)
+      for (int64_t z = 0; z < residuals; ++z) {
+        const float steps = said[(first + n) * residuals + z];
+        const float strength = clamped(steps, -kStrength, kStrength);
+        const float value = std::nearbyint(steps * unit[(first + n) * step + z]);
+        units[n * back.inputs + z] = static_cast<Wide::Left>(clamped(value, -kWide, kWide));
+        Narrow::Left* to = &strengths[n * tell->strengths + z];
+        to[0] = static_cast<Narrow::Left>(static_cast<int32_t>(strength) + Narrow::kMoved);
+        to[residuals] = static_cast<Narrow::Left>(static_cast<int32_t>(std::fabs(strength)) + Narrow::kMoved);
+      }
+    scaled_product(back, units.data(), count, told.data());
+    product<Narrow>(strengths.data(), tell->context, tell->strengths, count, channels,
+                    [&](int64_t row, int64_t output, Sums sums) {
+                      const Floats value = converted(subtract(sums, load_sums(tell->context_moved + output)));
+                      const Floats scaled = multiply(value, load(tell->context_scale + output));
+                      float* here = told.data() + row * channels + output;
+                      store(here, add(load(here), add(scaled, load(tell->context_bias + output))));
+                    });
+    for (int64_t n = 0; n < count; ++n) {
+      float* here = told.data() + n * channels;
+      for (int64_t z = 0; z < residuals; ++z) here[tell->first + z] += units[n * back.inputs + z];
+      float* features = f + places[first + n] * channels;
+      for (int64_t c = 0; c < channels; c += kLanes)
+        store(features + c, clamped(rounded(add(load(here + c), load(features + c))), -kWide, kWide));
+    }
+  }
+}
+
+// Features, `(height, width, inputs)`, to those of the next finer stride, `(2 height, 2 width, outputs / 4)`: rows from
+// `start` to before `stop` of the first.
+void run_double(const Linear* layer, const float* bias, const float* f, float* out, int64_t width, int64_t start,
+                int64_t stop) {
+  const int64_t channels = layer->outputs / 4;
+  std::vector<Wide::Left> inputs(kChunk * layer->inputs);
+  for (int64_t first = start * width; first < stop * width; first += kChunk) {
+    const int64_t count = std::min(kChunk, stop * width - first);
+    to_wide(f + first * layer->inputs, count * layer->inputs, inputs.data());
+    product<Wide>(inputs.data(), layer->weights, layer->inputs, count, layer->outputs,
+                  [&](int64_t row, int64_t output, Sums sums) {
+                    const Floats value = multiply(converted(sums), load(layer->scale + output));
+                    const Floats result = clamped(rounded(add(value, load(bias + output))), -kWide, kWide);
+                    const int64_t quarter = output / channels;
+                    const int64_t y = 2 * ((first + row) / width) + quarter / 2;
+                    const int64_t x = 2 * ((first + row) % width) + quarter % 2;
+                    store(out + (y * 2 * width + x) * channels + output % channels, result);
+                  });
+  }
+}
+
+// The sum of the patches that features, `(height, width, inputs)`, stand for: rows of 8 lines, from `start` to before
+// `stop`, of `out`, `(8 (height + 1), 8 (width + 1))`. A patch reaches into the row below.
+void run_leave(const Linear* layer, const float* f, float* out, int64_t height, int64_t width, int64_t start,
+               int64_t stop) {
+  constexpr int64_t kStride = 8, kSupport = 2 * kStride;
+  const int64_t line = kStride * (width + 1);
+  std::vector<Wide::Left> inputs(kChunk * layer->inputs);
+  std::fill(out + start * kStride * line, out + stop * kStride * line, 0.0f);
+  const int64_t last = std::min(stop, height) * width;
+  for (int64_t first = std::max<int64_t>(0, start - 1) * width; first < last; first += kChunk) {
+    const int64_t count = std::min(kChunk, last - first);
+    to_wide(f + first * layer->inputs, count * layer->inputs, inputs.data());
+    product<Wide>(inputs.data(), layer->weights, layer->inputs, count, kSupport * kSupport,
+                  [&](int64_t row, int64_t output, Sums sums) {
+                    const int64_t y = kStride * ((first + row) / width) + output / kSupport;
+                    if (y < start * kStride || y >= stop * kStride) return;
+                    const int64_t x = kStride * ((first + row) % width) + output % kSupport;
+                    const Floats patch = rounded(multiply(converted(sums), load(layer->scale + output)));
+                    store(out + y * line + x, add(load(out + y * line + x), patch));
+                  });
+  }
+}
+}

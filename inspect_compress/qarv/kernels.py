@@ -1,0 +1,124 @@
+"""Calls to kernels.cpp, where a compiler built it and the processor has what it needs; fused.py knows what for."""
+
+import ctypes
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+FASTEST_FIRST = ("avx512", "avx2")
+"""The builds of kernels.cpp: setup.py says with which instructions. torch has the same names for what it may use."""
+
+_FOLDER = Path(__file__).parent
+
+
+class Block(ctypes.Structure):
+    """As in kernels.cpp."""
+
+    _fields_ = (
+        ("channels", ctypes.c_int64),
+        ("hidden", ctypes.c_int64),
+        ("least_power", ctypes.c_double),
+        ("filters", ctypes.c_void_p),
+        ("filter_bias", ctypes.c_void_p),
+        ("scale", ctypes.c_void_p),
+        ("up", ctypes.c_void_p),
+        ("up_moved", ctypes.c_void_p),
+        ("up_scale", ctypes.c_void_p),
+        ("up_bias", ctypes.c_void_p),
+        ("down", ctypes.c_void_p),
+        ("down_scale", ctypes.c_void_p),
+        ("down_bias", ctypes.c_void_p),
+    )
+
+
+class Map(ctypes.Structure):
+    """As in kernels.cpp."""
+
+    _fields_ = (
+        ("index", ctypes.c_void_p),
+        ("cells_in_row", ctypes.c_int64),
+        ("rows", ctypes.c_int64),
+        ("columns", ctypes.c_int64),
+    )
+
+
+class Linear(ctypes.Structure):
+    """As in kernels.cpp."""
+
+    _fields_ = (
+        ("inputs", ctypes.c_int64),
+        ("outputs", ctypes.c_int64),
+        ("weights", ctypes.c_void_p),
+        ("scale", ctypes.c_void_p),
+    )
+
+
+class Tell(ctypes.Structure):
+    """As in kernels.cpp."""
+
+    _fields_ = (
+        ("back", Linear),
+        ("strengths", ctypes.c_int64),
+        ("context", ctypes.c_void_p),
+        ("context_moved", ctypes.c_void_p),
+        ("context_scale", ctypes.c_void_p),
+        ("context_bias", ctypes.c_void_p),
+        ("residuals", ctypes.c_int64),
+        ("first", ctypes.c_int64),
+    )
+
+
+class Kernels:
+    """One build of kernels.cpp. Other threads run Python while its functions work."""
+
+    def __init__(self, name: str, path: Path) -> None:
+        self._library = ctypes.CDLL(str(path))
+        self.usable = bool(self._library.usable()) and name in _capabilities()
+        """Whether this processor has the instructions, and torch is not told by ATEN_CPU_CAPABILITY to do without."""
+        self.lanes, self.moved = self._library.lanes(), self._library.moved()
+        self.narrow_group, self.wide_group = self._library.narrow_group(), self._library.wide_group()
+
+    def narrow(self, weights: Tensor) -> Tensor:
+        """Integers of 8 bits, `(N, K)`, as `product<Narrow>` reads them; N a multiple of `lanes`, K of the group."""
+        dtype = torch.int8 if self.narrow_group == 4 else torch.int16
+        return self._packed(weights, self.narrow_group, dtype)
+
+    def wide(self, weights: Tensor) -> Tensor:
+        """Integers of 16 bits as `product<Wide>` reads them."""
+        return self._packed(weights, self.wide_group, torch.int16)
+
+    def _packed(self, weights: Tensor, group: int, dtype: torch.dtype) -> Tensor:
+        outputs, inputs = weights.shape
+        parts = weights.to(dtype).view(outputs // self.lanes, self.lanes, inputs // group, group)
+        return parts.permute(0, 2, 1, 3).contiguous()
+
+    def run(self, name: str, *arguments: Any) -> None:
+        """Call `run_NAME` of kernels.cpp; tensors and structures are passed as where they lie in memory."""
+        getattr(self._library, f"run_{name}")(*(_passed(argument) for argument in arguments))
+
+
+def _capabilities() -> tuple[str, ...]:
+    capability = torch.backends.cpu.get_cpu_capability().lower()
+    return FASTEST_FIRST[FASTEST_FIRST.index(capability) :] if capability in FASTEST_FIRST else ()
+
+
+def _passed(argument: Any) -> Any:
+    if isinstance(argument, Tensor):
+        return ctypes.c_void_p(argument.data_ptr())
+    if isinstance(argument, ctypes.Structure):
+        return ctypes.byref(argument)
+    return ctypes.c_int64(argument) if isinstance(argument, int) else argument
+
+
+@cache
+def fastest_kernels() -> Kernels | None:
+    """The fastest build that runs here; None where there is none."""
+    return next((build for build in all_kernels().values() if build.usable), None)
+
+
+def all_kernels() -> dict[str, Kernels]:
+    """All builds that there are by their names, the fastest first."""
+    return {name: Kernels(name, path) for name in FASTEST_FIRST for path in _FOLDER.glob(f"_kernels_{name}.*")}

@@ -1,0 +1,209 @@
+"""Layers computed by kernels.cpp give the integers that torch gives in float64, whatever their sizes and numbers."""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from inspect_compress.qarv.fused import FusedLayers, fastest_layers
+from inspect_compress.qarv.kernels import all_kernels, fastest_kernels
+from inspect_compress.qarv.layers import ExactConditions, Layers, Tensors, TorchLayers
+from inspect_compress.qarv.network import checkerboard
+from inspect_compress.qarv.products import WIDE, FloatProducts
+from inspect_compress.qarv.threads import one_thread
+
+KERNELS = [name for name, kernels in all_kernels().items() if kernels.usable]
+SURE = TorchLayers(FloatProducts(torch.float64))
+WIDTHS = [16, 24, 48, 96]
+"""Of features; 24 is not one that every kernel is made for."""
+
+pytestmark = pytest.mark.skipif(not KERNELS, reason="no compiler built the kernels, or this is another processor")
+each_build = pytest.mark.parametrize("name", KERNELS)
+many = settings(max_examples=25, deadline=None)
+
+
+@pytest.fixture(autouse=True)
+def _without_torch_threads() -> Iterator[None]:
+    with one_thread(), torch.inference_mode():
+        yield
+
+
+def fused(name: str) -> Layers:
+    return FusedLayers(all_kernels()[name])
+
+
+class Numbers:
+    """Random numbers of the sizes that weight files have."""
+
+    def __init__(self, seed: int) -> None:
+        self._rng = np.random.default_rng(seed)
+
+    def integers(self, most: int, *shape: int, dtype: torch.dtype = torch.int32) -> Tensor:
+        """Whole numbers, as often at their limits as between."""
+        values = self._rng.integers(-most, most + 1, shape)
+        edges = self._rng.choice([-most, most], shape)
+        return torch.from_numpy(np.where(self._rng.random(shape) < 0.5, values, edges)).to(dtype)
+
+    def positive(self, low: float, high: float, *shape: int) -> Tensor:
+        return torch.from_numpy(np.exp(self._rng.uniform(np.log(low), np.log(high), shape)).astype(np.float32))
+
+    def features(self, *shape: int) -> Tensor:
+        return self.integers(WIDE, *shape).float()
+
+    def exponents(self, low: int, high: int, count: int) -> Tensor:
+        return torch.from_numpy(self._rng.integers(low, high + 1, count)).to(torch.int8)
+
+    def linear(self, outputs: int, inputs: int, most: int) -> dict[str, Tensor]:
+        dtype = torch.int8 if most < 128 else torch.int16
+        weight = self.integers(most, outputs, inputs, dtype=dtype)
+        return {"weight": weight, "scale": self.positive(1e-5, 1e-2, outputs)}
+
+
+def block_tensors(numbers: Numbers, channels: int) -> Tensors:
+    hidden = 2 * channels
+    return {
+        "depthwise": numbers.integers(20, channels, 1, 5, 5, dtype=torch.int8),
+        "depthwise_exponent": numbers.exponents(6, 7, channels),
+        "depthwise_bias": numbers.integers(100_000, channels),
+        "least_power": torch.tensor(16.8, dtype=torch.float64),
+        "scale": numbers.positive(0.5, 200, 256, channels).half(),
+        "shift": numbers.integers(4000, 256, channels),
+        "up": numbers.integers(127, hidden, channels, dtype=torch.int8),
+        "up_exponent": numbers.exponents(1, 6, hidden),
+        "up_bias": numbers.integers(7000, hidden),
+        "down": numbers.integers(127, channels, hidden, dtype=torch.int8),
+        "down_scale": numbers.positive(1e-5, 1e-3, channels),
+        "down_bias": numbers.integers(30, channels).float(),
+    }
+
+
+def tell_tensors(numbers: Numbers, width: int, channels: int) -> Tensors:
+    back = numbers.linear(width, channels, 127)
+    return {
+        "back.weight": back["weight"],
+        "back.scale": back["scale"],
+        "context": numbers.integers(127, width, 2 * channels, dtype=torch.int8),
+        "context_exponent": numbers.exponents(2, 6, width),
+        "context_bias": numbers.integers(2000, width),
+    }
+
+
+sides = st.integers(1, 21)
+seeds = st.integers(0, 2**32 - 1)
+
+
+@each_build
+@many
+@given(seeds, st.sampled_from(WIDTHS), st.integers(1, 3), sides, sides, st.booleans())
+def test_blocks(name: str, seed: int, channels: int, batch: int, height: int, width: int, mapped: bool) -> None:
+    numbers = Numbers(seed)
+    tensors = block_tensors(numbers, channels)
+    cells = (height, width) if mapped else (1, 1)
+    shape = (batch, height, width) if not mapped else (batch, 2 * height, 2 * width)
+    index = torch.from_numpy(np.random.default_rng(seed).integers(0, 256, (batch, *cells)))
+    conditions = ExactConditions(index, torch.ones(index.shape))
+    f = numbers.features(*shape, channels)
+
+    assert torch.equal(fused(name).block(tensors)(f, conditions), SURE.block(tensors)(f, conditions))
+
+
+@each_build
+@many
+@given(seeds, st.sampled_from(WIDTHS), st.integers(1, 40), st.integers(1, 2), sides, sides, st.booleans())
+def test_rows(name: str, seed: int, width: int, latents: int, batch: int, h: int, w: int, mapped: bool) -> None:
+    numbers = Numbers(seed)
+    tensors = numbers.linear(latents, width, 127)
+    places = checkerboard(h, w, torch.device("cpu"))[0]
+    table = numbers.integers(40, batch, len(places) if mapped else 1, latents).float() + 0.5
+    f = numbers.features(batch, h, w, width)
+
+    rows = fused(name).rows(tensors)(f, table, places)
+
+    assert rows.dtype == torch.uint8
+    assert torch.equal(rows, SURE.rows(tensors)(f, table, places))
+
+
+@each_build
+@many
+@given(seeds, st.sampled_from(WIDTHS), st.integers(1, 16), st.integers(1, 2), sides, sides, st.booleans())
+def test_tell(name: str, seed: int, width: int, channels: int, batch: int, h: int, w: int, mapped: bool) -> None:
+    numbers = Numbers(seed)
+    tensors = tell_tensors(numbers, width, channels)
+    first = seed % (width - channels + 1)
+    places = checkerboard(h, w, torch.device("cpu"))[0]
+    steps = numbers.integers(10**6 if seed % 2 else 6, batch, len(places), channels).float()
+    unit = numbers.positive(30, 1000, batch, len(places) if mapped else 1, channels)
+    f = numbers.features(batch, h, w, width)
+    expected = f.clone()
+
+    fused(name).tell(tensors, first, channels)(f, steps, unit, places)
+
+    SURE.tell(tensors, first, channels)(expected, steps, unit, places)
+    assert torch.equal(f, expected)
+
+
+@each_build
+@many
+@given(seeds, st.sampled_from(WIDTHS), st.sampled_from(WIDTHS), st.integers(1, 2), sides, sides)
+def test_double(name: str, seed: int, width: int, finer: int, batch: int, h: int, w: int) -> None:
+    numbers = Numbers(seed)
+    tensors = {**numbers.linear(4 * finer, width, 600), "bias": numbers.integers(160, 4 * finer).float()}
+    f = numbers.features(batch, h, w, width)
+
+    assert torch.equal(fused(name).double(tensors)(f), SURE.double(tensors)(f))
+
+
+@each_build
+@many
+@given(seeds, st.sampled_from(WIDTHS), st.integers(1, 2), sides, sides)
+def test_leave(name: str, seed: int, width: int, batch: int, h: int, w: int) -> None:
+    numbers = Numbers(seed)
+    tensors = numbers.linear(256, width, 600)
+    f = numbers.features(batch, h, w, width)
+
+    assert torch.equal(fused(name).leave(tensors)(f), SURE.leave(tensors)(f))
+
+
+@each_build
+def test_sums_that_leave_32_bits_are_those_of_float64(name: str) -> None:
+    numbers = Numbers(0)
+    tensors = {"weight": torch.full((256, 96), 32639, dtype=torch.int16), "scale": torch.full((256,), 1e-9)}
+    f = numbers.features(1, 4, 4, 96).abs()
+
+    assert torch.equal(fused(name).leave(tensors)(f), SURE.leave(tensors)(f))
+
+
+@each_build
+def test_features_of_another_width_are_refused(name: str) -> None:
+    numbers = Numbers(0)
+    block = fused(name).block(block_tensors(numbers, 48))
+
+    with pytest.raises(ValueError, match="other sizes"):
+        block(numbers.features(1, 4, 4, 16), ExactConditions(torch.zeros(1, 1, 1).long(), torch.ones(1, 1, 1)))
+
+
+def test_this_machine_takes_the_fastest_build() -> None:
+    kernels = fastest_kernels()
+    assert kernels
+    assert kernels.lanes == max(each.lanes for each in all_kernels().values() if each.usable)
+    assert isinstance(fastest_layers(), FusedLayers)
+
+
+@pytest.mark.parametrize(("capability", "expected"), [("default", "TorchLayers 0"), ("avx2", "FusedLayers 8")])
+def test_a_processor_without_the_instructions_takes_what_it_can(
+    capability: str, expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ATEN_CPU_CAPABILITY", capability)
+    program = """
+from inspect_compress.qarv.fused import fastest_layers
+from inspect_compress.qarv.kernels import fastest_kernels
+print(type(fastest_layers()).__name__, getattr(fastest_kernels(), "lanes", 0))
+"""
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert ran.stdout.strip() == expected
