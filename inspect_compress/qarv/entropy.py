@@ -8,6 +8,7 @@ coded row by row, so that a batch is a few dozen library calls. A symbol outside
 """
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
 from typing import Any
@@ -32,6 +33,8 @@ _PIECE = 1 << 20
 """Symbols coded in one call at most: it bounds the memory, and changes nothing in the stream."""
 _ESCAPE_MODEL = constriction.stream.model.Uniform(_ESCAPE_BASE)
 
+_RADII = np.array([radius(row) for row in range(SCALE_STEPS)], np.int32)
+
 Symbols = NDArray[np.int32]
 Rows = NDArray[np.uint8]
 
@@ -55,8 +58,8 @@ class Models:
 
     def bits_of_each(self, symbols: Symbols, rows: Rows) -> NDArray[np.float32]:
         """As `bits`, but for each symbol, `(N,)`."""
-        every_radius, starts, bits = self._costs
-        radii = every_radius[rows]
+        starts, bits = self._costs
+        radii = _RADII[rows]
         outside = np.abs(symbols) > radii
         entries = np.where(outside, 2 * radii + 1, symbols + radii)
         each = bits[starts[rows] + entries]
@@ -64,11 +67,10 @@ class Models:
         return each
 
     @cached_property
-    def _costs(self) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]:
-        """The tables' radii, where each begins among all, and the bits of all their entries."""
-        radii = np.array([radius(row) for row in range(len(self._tables))])
+    def _costs(self) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        """Where each table begins among all, and the bits of all their entries."""
         starts = np.cumsum([0, *(len(table) for table in self._tables[:-1])])
-        return radii, starts, (np.log2(TOTAL) - np.log2(np.concatenate(self._tables))).astype(np.float32)
+        return starts, (np.log2(TOTAL) - np.log2(np.concatenate(self._tables))).astype(np.float32)
 
 
 class LevelWriter:
@@ -83,12 +85,13 @@ class LevelWriter:
         """Add a batch: int32 symbols, `(N,)`, at most SYMBOL_LIMIT, and their rows, uint8, `(N,)`."""
         self.crc = google_crc32c.extend(self.crc, symbols.astype("<i4").tobytes())
         escaped = np.zeros(len(symbols), bool)
-        for row, where in _groups(rows):
-            r = radius(row)
-            chosen = symbols[where]
-            outside = np.abs(chosen) > r
-            escaped[where] = outside
-            self._encoder.encode(np.where(outside, 2 * r + 1, chosen + r).astype(np.int32), self._models[row])
+        for piece in _pieces(rows):
+            chosen = symbols[piece.where]
+            outside = np.abs(chosen) > piece.radii
+            escaped[piece.where] = outside
+            entries = np.where(outside, 2 * piece.radii + 1, chosen + piece.radii)
+            for row, start, end in piece.runs:
+                self._encoder.encode(entries[start:end], self._models[row])
         if escaped.any():
             high, low = np.divmod(_zigzag(symbols[escaped]), _ESCAPE_BASE)
             self._encoder.encode(np.stack([high, low], axis=1).ravel().astype(np.int32), _ESCAPE_MODEL)
@@ -108,14 +111,14 @@ class LevelReader:
 
     def get(self, rows: Rows) -> Symbols:
         """The next batch: int32, `(N,)`. Raises OutOfStepError where the bytes do not fit the tables."""
-        symbols = np.zeros(len(rows), np.int32)
+        symbols = np.empty(len(rows), np.int32)
         escaped = np.zeros(len(rows), bool)
         try:
-            for row, where in _groups(rows):
-                r = radius(row)
-                chosen = self._decoder.decode(self._models[row], len(where)) - r
-                symbols[where] = chosen
-                escaped[where] = chosen == r + 1
+            for piece in _pieces(rows):
+                read = [self._decoder.decode(self._models[row], end - start) for row, start, end in piece.runs]
+                chosen = np.concatenate(read) - piece.radii
+                symbols[piece.where] = chosen
+                escaped[piece.where] = chosen > piece.radii
             if escaped.any():
                 pairs = self._decoder.decode(_ESCAPE_MODEL, 2 * int(escaped.sum())).reshape(-1, 2)
                 symbols[escaped] = _unzigzag(pairs[:, 0].astype(np.int64) * _ESCAPE_BASE + pairs[:, 1])
@@ -155,13 +158,25 @@ def decoder_of(stream: bytes) -> Any:
     return constriction.stream.queue.RangeDecoder(words.astype(np.uint32))
 
 
-def _groups(rows: Rows) -> Iterator[tuple[int, NDArray[np.int64]]]:
-    """Each row that occurs, ascending, with the positions where it does, ascending; many of them in pieces."""
+@dataclass(frozen=True)
+class _Piece:
+    """Symbols that are coded one after the other: `where` they are, `radii` of their tables, and, for each row that
+    occurs, its number and where in the piece its symbols begin and end."""
+
+    where: NDArray[np.int64]
+    radii: NDArray[np.int32]
+    runs: list[tuple[int, int, int]]
+
+
+def _pieces(rows: Rows) -> Iterator[_Piece]:
+    """All symbols, by row and then by position."""
     order = np.argsort(rows, kind="stable")
-    ends = np.cumsum(np.bincount(rows, minlength=SCALE_STEPS)).tolist()
-    for row, (start, end) in enumerate(pairwise([0, *ends])):
-        for piece in range(start, end, _PIECE):
-            yield row, order[piece : min(end, piece + _PIECE)]
+    for start in range(0, len(order), _PIECE):
+        where = order[start : start + _PIECE]
+        counts = np.bincount(rows[where], minlength=SCALE_STEPS)
+        ends = np.cumsum(counts).tolist()
+        runs = [(row, begin, end) for row, (begin, end) in enumerate(pairwise([0, *ends])) if begin < end]
+        yield _Piece(where, np.repeat(_RADII, counts), runs)
 
 
 def _zigzag(values: Symbols) -> NDArray[np.int64]:

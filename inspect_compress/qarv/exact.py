@@ -107,11 +107,12 @@ class ExactNetwork:
         for level, latents in enumerate(self._levels):
             if level:
                 f = self._doubles[level - 1](f)
+            squares = checkerboard(f.shape[1], f.shape[2], f.device)
             for latent in latents:
-                for parity in (0, 1):
+                for parity, places in enumerate(squares):
                     for block in latent.blocks[parity::2]:
                         f = block(f, conditions)
-                    latent.code(parity, f, encoder[level] if encoder else None, conditions, exchange)
+                    latent.code(parity, places, f, encoder[level] if encoder else None, conditions, exchange)
         return f
 
     def render(self, f: Tensor, conditions: ExactConditions) -> Tensor:
@@ -141,13 +142,18 @@ class _ExactLatent:
         self._posterior.posterior_up.weight[:, :width] *= unit
 
     def code(
-        self, parity: int, f: Tensor, h: Tensor | None, conditions: ExactConditions, exchange: ExactExchange
+        self,
+        parity: int,
+        places: Tensor,
+        f: Tensor,
+        h: Tensor | None,
+        conditions: ExactConditions,
+        exchange: ExactExchange,
     ) -> None:
-        """Code the latents on the even (0) or odd (1) squares, and add to `f`, in place, what they say there.
+        """Code the latents at places, the even (0) or odd (1) squares, and add to `f`, in place, what they say there.
 
         `h` is the encoder's side, None in a decoder.
         """
-        places = checkerboard(f.shape[1], f.shape[2], f.device)[parity]
         gain, step, table = (
             at_places(conditions.spread(values, f.shape[1], f.shape[2]), places)
             for values in (self._gain, self._step, self._row_table[parity])

@@ -97,19 +97,21 @@ class _Block:
             "down_bias": _floats(tensors["down_bias"], channels),
         }
         self._kernels = kernels
-        self._block = Block(channels, hidden, float(tensors["least_power"]), **_places_of(self._kept))
+        self._block = Block(channels, hidden, float(tensors["least_power"]), **_addresses(self._kept))
+        self._passed = ctypes.addressof(self._block)
 
     def __call__(self, f: Tensor, conditions: ExactConditions) -> Tensor:
         batch, height, width, channels = f.shape
         f, index = f.contiguous(), conditions.index.expand(batch, -1, -1).contiguous()
         _check(channels == self._block.channels)
         down, across = index.shape[1:]
-        maps = [Map(cells.data_ptr(), across, height // down, width // across) for cells in index]
+        maps = [Map(cells, across, height // down, width // across) for cells in _each(index)]
         out = torch.empty_like(f)
+        pictures = list(zip(_each(f), _each(out), map(ctypes.addressof, maps), strict=True))
 
         def rows(start: int, stop: int) -> None:
-            for one, result, cells in zip(f, out, maps, strict=True):
-                self._kernels.run("block", self._block, one, result, cells, height, width, start, stop)
+            for one, result, cells in pictures:
+                self._kernels.block(self._passed, one, result, cells, height, width, start, stop)
 
         in_strips(rows, height, batch * width)
         return out
@@ -125,14 +127,12 @@ class _Rows:
         f, table, places, latents = f.contiguous(), table.contiguous(), places.contiguous(), self._latents
         _check(f.shape[-1] == self._linear.inputs and table.shape[-1] == latents)
         out = torch.empty(len(f), len(places), latents, dtype=torch.uint8)
-        step = latents if table.shape[1] > 1 else 0
-        last = ctypes.c_float(SCALE_STEPS - 1)
+        step, layer, where = latents if table.shape[1] > 1 else 0, self._linear.passed, places.data_ptr()
+        pictures = list(zip(_each(f), _each(table, len(f)), _each(out), strict=True))
 
         def part(start: int, stop: int) -> None:
-            for one, added, result in zip(f, table.expand(len(f), -1, -1), out, strict=True):
-                self._kernels.run(
-                    "rows", self._linear.passed, one, places, added, step, latents, last, result, start, stop
-                )
+            for one, added, result in pictures:
+                self._kernels.rows(layer, one, where, added, step, latents, SCALE_STEPS - 1, result, start, stop)
 
         in_strips(part, len(places), len(f))
         return out
@@ -153,18 +153,20 @@ class _Tell:
             "context_bias": _floats(tensors["context_bias"] * unit, features),
         }
         self._tell = Tell(
-            self._back.passed, context.shape[1], residuals=channels, first=first, **_places_of(self._kept)
+            self._back.linear, context.shape[1], residuals=channels, first=first, **_addresses(self._kept)
         )
+        self._passed = ctypes.addressof(self._tell)
 
     def __call__(self, f: Tensor, steps: Tensor, unit: Tensor, places: Tensor) -> None:
         steps, unit, places, channels = steps.contiguous(), unit.contiguous(), places.contiguous(), steps.shape[-1]
         _check(f.is_contiguous() and f.shape[-1] == self._back.outputs)
         _check(channels == unit.shape[-1] == self._tell.residuals and steps.shape[1] == len(places))
-        step = channels if unit.shape[1] > 1 else 0
+        step, where = channels if unit.shape[1] > 1 else 0, places.data_ptr()
+        pictures = list(zip(_each(f), _each(steps), _each(unit, len(f)), strict=True))
 
         def part(start: int, stop: int) -> None:
-            for one, said, units in zip(f, steps, unit.expand(len(f), -1, -1), strict=True):
-                self._kernels.run("tell", self._tell, one, said, units, step, places, start, stop)
+            for one, said, units in pictures:
+                self._kernels.tell(self._passed, one, said, units, step, where, start, stop)
 
         in_strips(part, len(places), len(f))
 
@@ -183,9 +185,11 @@ class _Double:
         _check(channels == self._linear.inputs)
         out = torch.empty(batch, 2 * height, 2 * width, self._linear.outputs // 4)
 
+        bias, pictures = self._bias.data_ptr(), list(zip(_each(f), _each(out), strict=True))
+
         def rows(start: int, stop: int) -> None:
-            for one, result in zip(f, out, strict=True):
-                self._kernels.run("double", self._linear.passed, self._bias, one, result, width, start, stop)
+            for one, result in pictures:
+                self._kernels.double(self._linear.passed, bias, one, result, width, start, stop)
 
         in_strips(rows, height, batch * width)
         return out
@@ -203,9 +207,11 @@ class _Leave:
         _check(channels == self._linear.inputs)
         out = torch.empty(batch, BLOCK * (height + 1), BLOCK * (width + 1))
 
+        pictures = list(zip(_each(f), _each(out), strict=True))
+
         def rows(start: int, stop: int) -> None:
-            for one, result in zip(f, out, strict=True):
-                self._kernels.run("leave", self._linear.passed, one, result, height, width, start, stop)
+            for one, result in pictures:
+                self._kernels.leave(self._linear.passed, one, result, height, width, start, stop)
 
         in_strips(rows, height + 1, batch * width)
         return out
@@ -223,7 +229,8 @@ class _Linear:
         scale[: len(weights)] = tensors["scale"].view(len(weights))
         self.inputs, self.outputs = filled.shape[1], outputs
         self._kept = {"weights": kernels.wide(filled), "scale": scale}
-        self.passed = Linear(self.inputs, outputs, **_places_of(self._kept))
+        self.linear = Linear(self.inputs, outputs, **_addresses(self._kept))
+        self.passed = ctypes.addressof(self.linear)
 
 
 def _filled(weights: Tensor, outputs: int, group: int) -> Tensor:
@@ -239,8 +246,14 @@ def _floats(values: Tensor, *shape: int) -> Tensor:
     return values.float().contiguous()
 
 
-def _places_of(tensors: dict[str, Tensor]) -> dict[str, int]:
+def _addresses(tensors: dict[str, Tensor]) -> dict[str, int]:
     return {name: tensor.data_ptr() for name, tensor in tensors.items()}
+
+
+def _each(tensor: Tensor, count: int | None = None) -> list[int]:
+    """The addresses of a contiguous tensor's pictures; `count` times the same where it has one for all."""
+    step = tensor.stride(0) * tensor.element_size() if len(tensor) > 1 else 0
+    return [tensor.data_ptr() + number * step for number in range(count or len(tensor))]
 
 
 def _require(fits: bool) -> None:

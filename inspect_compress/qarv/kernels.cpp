@@ -384,7 +384,7 @@ void run_block(const Block* given, const float* f, float* out, const Map* map, i
 // The row of the probability tables for each latent at places `start` to before `stop`, `(places, latents)`.
 // `table` is added to the layer's outputs: latents in a row, `step` numbers from one place to the next.
 void run_rows(const Linear* layer, const float* f, const int64_t* places, const float* table, int64_t step,
-              int64_t latents, float last, uint8_t* out, int64_t start, int64_t stop) {
+              int64_t latents, int64_t last, uint8_t* out, int64_t start, int64_t stop) {
   std::vector<Wide::Left> inputs(kChunk * layer->inputs);
   std::vector<float> scaled(kChunk * layer->outputs);
   for (int64_t first = start; first < stop; first += kChunk) {
@@ -395,7 +395,7 @@ void run_rows(const Linear* layer, const float* f, const int64_t* places, const 
     for (int64_t n = 0; n < count; ++n)
       for (int64_t z = 0; z < latents; ++z) {
         const float row = scaled[n * layer->outputs + z] + table[(first + n) * step + z];
-        out[(first + n) * latents + z] = static_cast<uint8_t>(clamped(std::nearbyint(row), 0.0f, last));
+        out[(first + n) * latents + z] = static_cast<uint8_t>(clamped(std::nearbyint(row), 0.0f, static_cast<float>(last)));
       }
   }
 }

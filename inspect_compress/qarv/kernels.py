@@ -1,9 +1,10 @@
 """Calls to kernels.cpp, where a compiler built it and the processor has what it needs; fused.py knows what for."""
 
 import ctypes
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -76,6 +77,11 @@ class Kernels:
 
     def __init__(self, name: str, path: Path) -> None:
         self._library = ctypes.CDLL(str(path))
+        self.block = self._function("run_block", 8)
+        self.rows = self._function("run_rows", 10)
+        self.tell = self._function("run_tell", 8)
+        self.double = self._function("run_double", 7)
+        self.leave = self._function("run_leave", 7)
         self.usable = bool(self._library.usable()) and name in _capabilities()
         """Whether this processor has the instructions, and torch is not told by ATEN_CPU_CAPABILITY to do without."""
         self.lanes, self.moved = self._library.lanes(), self._library.moved()
@@ -90,27 +96,21 @@ class Kernels:
         """Integers of 16 bits as `product<Wide>` reads them."""
         return self._packed(weights, self.wide_group, torch.int16)
 
+    def _function(self, name: str, arguments: int) -> Callable[..., None]:
+        """A function of kernels.cpp, all of whose arguments are integers: numbers, and addresses."""
+        function = getattr(self._library, name)
+        function.argtypes, function.restype = [ctypes.c_int64] * arguments, None
+        return cast(Callable[..., None], function)
+
     def _packed(self, weights: Tensor, group: int, dtype: torch.dtype) -> Tensor:
         outputs, inputs = weights.shape
         parts = weights.to(dtype).view(outputs // self.lanes, self.lanes, inputs // group, group)
         return parts.permute(0, 2, 1, 3).contiguous()
 
-    def run(self, name: str, *arguments: Any) -> None:
-        """Call `run_NAME` of kernels.cpp; tensors and structures are passed as where they lie in memory."""
-        getattr(self._library, f"run_{name}")(*(_passed(argument) for argument in arguments))
-
 
 def _capabilities() -> tuple[str, ...]:
     capability = torch.backends.cpu.get_cpu_capability().lower()
     return FASTEST_FIRST[FASTEST_FIRST.index(capability) :] if capability in FASTEST_FIRST else ()
-
-
-def _passed(argument: Any) -> Any:
-    if isinstance(argument, Tensor):
-        return ctypes.c_void_p(argument.data_ptr())
-    if isinstance(argument, ctypes.Structure):
-        return ctypes.byref(argument)
-    return ctypes.c_int64(argument) if isinstance(argument, int) else argument
 
 
 @cache
