@@ -179,7 +179,7 @@ def _bench_speed(*, as_json: bool) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(title=f"Megapixels per second, {result.threads} threads")
+    table = Table(title=f"Megapixels per second, {result.threads} threads, kernels: {result.kernels or 'none'}")
     for heading in ("what", "picture", "encode MP/s", "decode MP/s", "cores busy"):
         table.add_column(heading, justify="left" if heading in ("what", "picture") else "right")
     for row in result.rows:

@@ -13,6 +13,10 @@ from evaluation.authors_shape import AuthorsNetwork
 from evaluation.surface import surface
 from inspect_compress.files import write_file
 from inspect_compress.qarv.codec import QarvCodec
+from inspect_compress.qarv.kernels import fastest_kernels
+from inspect_compress.qarv.layers import TorchLayers
+from inspect_compress.qarv.products import FastestProducts
+from inspect_compress.qarv.weights import default_fingerprint, read_weights, weight_file
 
 QUALITY = 60
 SIZES = {"512×768 colour": (512, 768, 3), "2048×2048 mono": (2048, 2048)}
@@ -37,10 +41,13 @@ class SpeedRow:
 
 @dataclass(frozen=True)
 class SpeedResult:
-    """Rows, threads of torch, and how many times faster than the authors' network QARV is on the same picture."""
+    """Rows, threads of torch, the kernels that this machine takes ("" for none: see qarv/kernels.py), and how many
+    times faster than the authors' network QARV is on the same picture.
+    """
 
     rows: list[SpeedRow]
     threads: int
+    kernels: str
     encode_times_faster: float
     decode_times_faster: float
 
@@ -50,31 +57,39 @@ class SpeedResult:
 
 
 def run_speed(step: Step = lambda what: None) -> SpeedResult:
-    """Time QARV from pixels to a `.qarv` file on disk and back, and the authors' network alone.
+    """Time QARV from pixels to a `.qarv` file on disk and back, with and without compiled kernels, and the authors'
+    network alone.
 
     QARV's time holds the network, entropy coding, checksums, and writing or reading the file.
     """
-    threads = torch.get_num_threads()
-    rows = [_qarv(name, shape, step) for name, shape in SIZES.items()]
+    threads, kernels = torch.get_num_threads(), fastest_kernels()
+    rows = [_qarv("QARV, pixels and file", QarvCodec(), name, shape, step) for name, shape in SIZES.items()]
     authors = _authors(SIZES[_AUTHORS_SIZE], step)
     same = next(row for row in rows if row.size == _AUTHORS_SIZE)
     return SpeedResult(
-        [*rows, authors],
+        [*rows, *(_without_kernels(step) if kernels else []), authors],
         threads,
+        kernels.name if kernels else "",
         same.encode_mpx_s / authors.encode_mpx_s,
         same.decode_mpx_s / authors.decode_mpx_s,
     )
 
 
-def _qarv(name: str, shape: tuple[int, ...], step: Step) -> SpeedRow:
-    codec, image = QarvCodec(), surface(shape)
+def _without_kernels(step: Step) -> list[SpeedRow]:
+    what, layers = "QARV without kernels", TorchLayers(FastestProducts())
+    codec = QarvCodec(read_weights(weight_file(default_fingerprint()), layers))
+    return [_qarv(what, codec, name, shape, step) for name, shape in SIZES.items()]
+
+
+def _qarv(what: str, codec: QarvCodec, name: str, shape: tuple[int, ...], step: Step) -> SpeedRow:
+    image = surface(shape)
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "frame.qarv"
-        step(f"QARV {name}, encode")
+        step(f"{what}, {name}, encode")
         encode = _best(lambda: write_file(file, codec.encode(image, quality=QUALITY), overwrite=True), _RUNS)
-        step(f"QARV {name}, decode")
+        step(f"{what}, {name}, decode")
         decode = _best(lambda: codec.decode(file.read_bytes()), _RUNS)
-    return _row("QARV, pixels and file", name, shape, encode, decode)
+    return _row(what, name, shape, encode, decode)
 
 
 def _authors(shape: tuple[int, ...], step: Step) -> SpeedRow:

@@ -84,7 +84,7 @@ class ExactNetwork:
     def at(self, index: Tensor, count: int, *, halved: bool) -> ExactConditions:
         """The conditions of `count` planes at indexes of λ; halved planes have the λ that is about four times it."""
         if halved:
-            index = (index + self._halved_steps).clamp_max(LMBDA_STEPS - 1)
+            index = (index + self._halved_steps).clamp(0, LMBDA_STEPS - 1)
         index = index.expand(count, -1, -1)
         return ExactConditions(index, torch.tensor(self.shape.lmbdas())[index])
 

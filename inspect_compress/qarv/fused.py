@@ -27,6 +27,8 @@ from inspect_compress.qarv.network import LMBDA_STEPS
 from inspect_compress.qarv.products import WIDE, FastestProducts, halvings, shifted_bias
 from inspect_compress.qarv.strips import in_strips
 
+_POSITIONS = 2048
+"""Positions in a strip at most: for threads to share; memory does not depend on it."""
 _TAPS = 5 * 5
 _PATCH = 16 * 16
 
@@ -103,8 +105,8 @@ class _Block:
     def __call__(self, f: Tensor, conditions: ExactConditions) -> Tensor:
         batch, height, width, channels = f.shape
         f, index = f.contiguous(), conditions.index.expand(batch, -1, -1).contiguous()
-        _check(channels == self._block.channels)
         down, across = index.shape[1:]
+        _check(channels == self._block.channels and height % down == width % across == 0)
         maps = [Map(cells, across, height // down, width // across) for cells in _each(index)]
         out = torch.empty_like(f)
         pictures = list(zip(_each(f), _each(out), map(ctypes.addressof, maps), strict=True))
@@ -113,7 +115,7 @@ class _Block:
             for one, result, cells in pictures:
                 self._kernels.block(self._passed, one, result, cells, height, width, start, stop)
 
-        in_strips(rows, height, batch * width)
+        in_strips(rows, height, batch * width, _POSITIONS)
         return out
 
 
@@ -125,7 +127,7 @@ class _Rows:
 
     def __call__(self, f: Tensor, table: Tensor, places: Tensor) -> Tensor:
         f, table, places, latents = f.contiguous(), table.contiguous(), places.contiguous(), self._latents
-        _check(f.shape[-1] == self._linear.inputs and table.shape[-1] == latents)
+        _check(f.shape[-1] == self._linear.inputs and _is_for(table, len(f), len(places), latents))
         out = torch.empty(len(f), len(places), latents, dtype=torch.uint8)
         step, layer, where = latents if table.shape[1] > 1 else 0, self._linear.passed, places.data_ptr()
         pictures = list(zip(_each(f), _each(table, len(f)), _each(out), strict=True))
@@ -134,7 +136,7 @@ class _Rows:
             for one, added, result in pictures:
                 self._kernels.rows(layer, one, where, added, step, latents, SCALE_STEPS - 1, result, start, stop)
 
-        in_strips(part, len(places), len(f))
+        in_strips(part, len(places), len(f), _POSITIONS)
         return out
 
 
@@ -142,7 +144,7 @@ class _Tell:
     def __init__(self, tensors: Tensors, kernels: Kernels, first: int, channels: int) -> None:
         features = len(tensors["context"])
         self._kernels, self._back = kernels, _Linear(below(tensors, "back"), kernels)
-        _require(self._back.outputs == features == len(tensors["back.weight"]) and first + channels <= features)
+        _require(self._back.outputs == features == len(tensors["back.weight"]) and 0 <= first <= features - channels)
         _require(tensors["context"].shape[1] == 2 * channels == 2 * tensors["back.weight"].shape[1])
         context = _filled(tensors["context"], features, kernels.narrow_group)
         unit = halvings(tensors["context_exponent"])
@@ -160,7 +162,8 @@ class _Tell:
     def __call__(self, f: Tensor, steps: Tensor, unit: Tensor, places: Tensor) -> None:
         steps, unit, places, channels = steps.contiguous(), unit.contiguous(), places.contiguous(), steps.shape[-1]
         _check(f.is_contiguous() and f.shape[-1] == self._back.outputs)
-        _check(channels == unit.shape[-1] == self._tell.residuals and steps.shape[1] == len(places))
+        _check(channels == self._tell.residuals and steps.shape[:2] == (len(f), len(places)))
+        _check(_is_for(unit, len(f), len(places), channels))
         step, where = channels if unit.shape[1] > 1 else 0, places.data_ptr()
         pictures = list(zip(_each(f), _each(steps), _each(unit, len(f)), strict=True))
 
@@ -168,7 +171,7 @@ class _Tell:
             for one, said, units in pictures:
                 self._kernels.tell(self._passed, one, said, units, step, where, start, stop)
 
-        in_strips(part, len(places), len(f))
+        in_strips(part, len(places), len(f), _POSITIONS)
 
 
 class _Double:
@@ -191,7 +194,7 @@ class _Double:
             for one, result in pictures:
                 self._kernels.double(self._linear.passed, bias, one, result, width, start, stop)
 
-        in_strips(rows, height, batch * width)
+        in_strips(rows, height, batch * width, _POSITIONS)
         return out
 
 
@@ -213,7 +216,7 @@ class _Leave:
             for one, result in pictures:
                 self._kernels.leave(self._linear.passed, one, result, height, width, start, stop)
 
-        in_strips(rows, height + 1, batch * width)
+        in_strips(rows, height + 1, batch * width, _POSITIONS)
         return out
 
 
@@ -254,6 +257,11 @@ def _each(tensor: Tensor, count: int | None = None) -> list[int]:
     """The addresses of a contiguous tensor's pictures; `count` times the same where it has one for all."""
     step = tensor.stride(0) * tensor.element_size() if len(tensor) > 1 else 0
     return [tensor.data_ptr() + number * step for number in range(count or len(tensor))]
+
+
+def _is_for(table: Tensor, pictures: int, places: int, channels: int) -> bool:
+    """Whether there is a row for each place of each picture, or one for all."""
+    return len(table) in (1, pictures) and table.shape[1] in (1, places) and table.shape[2] == channels
 
 
 def _require(fits: bool) -> None:

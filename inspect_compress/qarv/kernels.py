@@ -76,6 +76,7 @@ class Kernels:
     """One build of kernels.cpp. Other threads run Python while its functions work."""
 
     def __init__(self, name: str, path: Path) -> None:
+        self.name = name
         self._library = ctypes.CDLL(str(path))
         self.block = self._function("run_block", 8)
         self.rows = self._function("run_rows", 10)

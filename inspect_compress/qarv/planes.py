@@ -40,7 +40,13 @@ def to_planes(image: Image, *, halved: bool = False) -> list[Planes]:
     """
     if image.ndim == 2:
         return [(image[None] / np.float32(255)).astype(np.float32)]
-    planes = (np.einsum("pc,hwc->phw", _TO_PLANES / 255, image) + _ZERO[:, None, None]).astype(np.float32)
+    planes = np.empty((3, *image.shape[:2]), np.float32)
+
+    def fill(start: int) -> None:
+        rows = slice(start, start + _ROWS)
+        planes[:, rows] = np.tensordot(_TO_PLANES / 255, image[rows], (1, 2)) + _ZERO[:, None, None]
+
+    side_by_side(fill, range(0, len(image), _ROWS))
     return [planes[:1], _halve(planes[1:])] if halved else [planes[:1], planes[1:2], planes[2:]]
 
 

@@ -34,11 +34,11 @@ class Rounding:
             nats = -np.log(table[start : start + _MAGNITUDES])
             saved = torch.from_numpy(np.diff(nats)).clamp_min(0)
             threshold[row, 1:_MAGNITUDES] = (price * saved).clamp_max(FURTHEST)
-        self._threshold = threshold.to(device)
+        self._threshold = threshold.flatten().to(device)
 
     def __call__(self, steps: Tensor, rows: Tensor) -> Tensor:
         """Integers for real `steps`, whose tables are `rows` (uint8, same shape): the nearest, or one nearer to 0."""
         magnitude = steps.abs()
         nearest = magnitude.round()
-        threshold = self._threshold[rows.long(), nearest.clamp_max(_MAGNITUDES).long()]
+        threshold = self._threshold[rows.int() * (_MAGNITUDES + 1) + nearest.clamp_max(_MAGNITUDES).int()]
         return steps.sign() * (nearest - (magnitude - nearest + 0.5 < threshold).float())

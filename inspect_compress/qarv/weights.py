@@ -23,7 +23,7 @@ from inspect_compress.files import read_file, write_file
 from inspect_compress.models.folder import registered_weights, registry_folder
 from inspect_compress.qarv.exact import ExactNetwork
 from inspect_compress.qarv.fused import fastest_layers
-from inspect_compress.qarv.layers import Tensors
+from inspect_compress.qarv.layers import Layers, Tensors
 from inspect_compress.qarv.likelihood import SCALE_STEPS
 from inspect_compress.qarv.network import Network, Shape
 from inspect_compress.qarv.tables import radius
@@ -101,16 +101,16 @@ def _compact(values: Tensor) -> Tensor:
     return half if torch.equal(half.float(), values) else values
 
 
-def read_weights(path: Path) -> Model:
-    """Read a weight file. Raises ConfigError where it is not one."""
+def read_weights(path: Path, layers: Layers | None = None) -> Model:
+    """Read a weight file, exact networks with `layers` or the fastest. Raises ConfigError for another file."""
     try:
         data = read_file(path)
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
-    return weights_from(data, str(path))
+    return weights_from(data, str(path), layers)
 
 
-def weights_from(data: bytes, name: str) -> Model:
+def weights_from(data: bytes, name: str, layers: Layers | None = None) -> Model:
     """The model in the bytes of a weight file. Raises ConfigError, which begins with `name`, where there is none."""
     try:
         header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
@@ -120,7 +120,7 @@ def weights_from(data: bytes, name: str) -> Model:
         tables = np.split(tensors.pop(_TABLES).numpy(), _table_ends())
         exact = header["__metadata__"].get("arithmetic") == _EXACT
         with one_thread():
-            network = ExactNetwork(shape, tensors, fastest_layers()) if exact else _float_network(shape, tensors)
+            network = _exact_network(shape, tensors, layers) if exact else _float_network(shape, tensors)
     except Exception as error:  # safetensors, json and torch each raise their own for a foreign file
         raise ConfigError(f"{name}: is not a QARV weight file: {' '.join(str(error).splitlines()[:1])}") from error
     return Model(network, tables, fingerprint_of(data))
@@ -132,6 +132,10 @@ def _check_size(shape: Shape) -> None:
         most = _MOST_WIDTH if name.startswith("width") else _MOST_BLOCKS
         if isinstance(value, int) and not 0 <= value <= most:
             raise ValueError(f"its {name} is {value}; at most {most} is read")
+
+
+def _exact_network(shape: Shape, tensors: Tensors, layers: Layers | None) -> ExactNetwork:
+    return ExactNetwork(shape, tensors, layers or fastest_layers())
 
 
 def _float_network(shape: Shape, tensors: Tensors) -> Network:
@@ -160,11 +164,16 @@ def full_fingerprint(beginning: str) -> str:
 
 @lru_cache(maxsize=4)
 def _installed(fingerprint: str) -> Model:
-    path = _weight_files()[fingerprint]
+    path = weight_file(fingerprint)
     model = read_weights(path)
     if model.fingerprint != fingerprint:
         raise UnknownModelError(f"{path}: has been changed: its fingerprint is {model.fingerprint}")
     return model
+
+
+def weight_file(fingerprint: str) -> Path:
+    """The file of installed weights, by their full fingerprint."""
+    return _weight_files()[fingerprint]
 
 
 def installed_fingerprints() -> list[str]:
