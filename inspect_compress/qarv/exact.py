@@ -11,7 +11,7 @@ The bottom-up path and the posterior are ordinary floats: only an encoder needs 
 
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Protocol
+from typing import Protocol, cast
 
 import torch
 import torch.nn.functional as F
@@ -21,6 +21,7 @@ from inspect_compress.qarv.layers import ExactConditions, Layers, Tensors, below
 from inspect_compress.qarv.network import (
     LMBDA_STEPS,
     MARGIN,
+    Block,
     Encoder,
     Posterior,
     Shape,
@@ -67,6 +68,9 @@ class ExactNetwork:
         self.encoder = Encoder(shape)
         self.encoder.load_state_dict(below(tensors, "encoder"))
         self.encoder.requires_grad_(False).eval()
+        for blocks in (self.encoder.up_8, self.encoder.up_16, self.encoder.up_32):
+            for number, block in enumerate(blocks):
+                blocks[number] = layers.encoder_block(cast(Block, block))
         self._halved_steps = int(tensors["halved_steps"])
         self._start = tensors["start"].float()
         self._levels = [
@@ -136,10 +140,11 @@ class _ExactLatent:
         self._tell = layers.tell(tensors, first, last - first)
         width, channels, unit = len(tensors["back.weight"]), last - first, 2.0 ** -FRACTION_BITS[stride]
         self._mean = [(tensors[f"mean.{p}.weight"].float() * unit, tensors[f"mean.{p}.bias"].float()) for p in (0, 1)]
-        self._posterior = Posterior(width, channels)
-        self._posterior.load_state_dict(below(tensors, "encoder"))
-        self._posterior.requires_grad_(False).eval()
-        self._posterior.posterior_up.weight[:, :width] *= unit
+        posterior = Posterior(width, channels)
+        posterior.load_state_dict(below(tensors, "encoder"))
+        posterior.requires_grad_(False).eval()
+        posterior.posterior_up.weight[:, :width] *= unit
+        self._wanted = layers.wanted(posterior)
 
     def code(
         self,
@@ -163,7 +168,7 @@ class _ExactLatent:
             steps = exchange(ExactPrediction(self._stride, places, rows, None, gain), None)
         else:
             prediction = ExactPrediction(self._stride, places, rows, self._means(parity, f, places), gain)
-            steps = exchange(prediction, self._posterior.wanted(f, h, places))
+            steps = exchange(prediction, self._wanted(f, h, places))
         self._tell(f, steps, step, places)
 
     def _means(self, parity: int, f: Tensor, places: Tensor) -> Tensor:

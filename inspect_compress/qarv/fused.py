@@ -1,4 +1,4 @@
-"""The layers of the exact network in one pass over the features each, by kernels.cpp: the integers of layers.py.
+"""The layers of the exact network and its encoder in one pass each, by kernels.cpp: the integers of layers.py.
 
 A layer that is not of the sizes that kernels.cpp is made for, or whose sums could leave 32 bits, is left to torch.
 """
@@ -7,9 +7,20 @@ import ctypes
 from contextlib import suppress
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from inspect_compress.qarv.kernels import Block, Kernels, Linear, Map, Tell, fastest_kernels
+from inspect_compress.qarv import network
+from inspect_compress.qarv.kernels import (
+    Block,
+    EncoderBlock,
+    Filter,
+    Kernels,
+    Linear,
+    Map,
+    Posterior,
+    Tell,
+    fastest_kernels,
+)
 from inspect_compress.qarv.lapped import BLOCK
 from inspect_compress.qarv.layers import (
     BlockLayer,
@@ -20,16 +31,17 @@ from inspect_compress.qarv.layers import (
     TellLayer,
     Tensors,
     TorchLayers,
+    WantedLayer,
     below,
 )
 from inspect_compress.qarv.likelihood import SCALE_STEPS
-from inspect_compress.qarv.network import LMBDA_STEPS
+from inspect_compress.qarv.network import LMBDA_STEPS, Conditions
 from inspect_compress.qarv.products import WIDE, FastestProducts, halvings, shifted_bias
 from inspect_compress.qarv.strips import in_strips
 
 _POSITIONS = 2048
 """Positions in a strip at most: for threads to share; memory does not depend on it."""
-_TAPS = 5 * 5
+_SIDE = 5
 _PATCH = 16 * 16
 
 
@@ -65,6 +77,16 @@ class FusedLayers:
             return _Leave(tensors, self._kernels)
         return self._others.leave(tensors)
 
+    def encoder_block(self, block: network.Block) -> nn.Module:
+        with suppress(_UnfitError):
+            return _EncoderBlock(block, self._kernels)
+        return self._others.encoder_block(block)
+
+    def wanted(self, posterior: network.Posterior) -> WantedLayer:
+        with suppress(_UnfitError):
+            return _Wanted(posterior, self._kernels)
+        return self._others.wanted(posterior)
+
 
 def fastest_layers() -> Layers:
     """Layers by kernels where they are built and run here, else by torch."""
@@ -79,16 +101,12 @@ class _UnfitError(Exception):
 class _Block:
     def __init__(self, tensors: Tensors, kernels: Kernels) -> None:
         hidden, channels = tensors["up"].shape
-        _require(
-            channels % kernels.lanes == hidden % kernels.lanes == 0 and tensors["down"].shape == (channels, hidden)
-        )
-        _require(tensors["depthwise"].numel() == channels * _TAPS)
+        _require(channels % kernels.lanes == hidden % kernels.lanes == 0)
+        _require(tensors["down"].shape == (channels, hidden) and len(tensors["depthwise"]) == channels)
         unit = halvings(tensors["depthwise_exponent"])
-        filters = tensors["depthwise"].view(channels, _TAPS) * unit[:, None]
+        self._filter = _Filter(tensors["depthwise"] * unit[:, None, None, None], tensors["depthwise_bias"] * unit)
         up_moved = tensors["up"].sum(1, dtype=torch.int32) * kernels.moved
         self._kept = {
-            "filters": _floats(filters.T, _TAPS, channels),
-            "filter_bias": _floats(tensors["depthwise_bias"] * unit, channels),
             "scale": _floats(tensors["scale"], LMBDA_STEPS, channels),
             "up": kernels.narrow(tensors["up"]),
             "up_moved": up_moved,
@@ -98,16 +116,15 @@ class _Block:
             "down_scale": _floats(tensors["down_scale"], channels),
             "down_bias": _floats(tensors["down_bias"], channels),
         }
-        self._kernels = kernels
-        self._block = Block(channels, hidden, float(tensors["least_power"]), **_addresses(self._kept))
+        self._kernels, self._channels = kernels, channels
+        self._block = Block(self._filter.passed, hidden, float(tensors["least_power"]), **_addresses(self._kept))
         self._passed = ctypes.addressof(self._block)
 
     def __call__(self, f: Tensor, conditions: ExactConditions) -> Tensor:
         batch, height, width, channels = f.shape
         f, index = f.contiguous(), conditions.index.expand(batch, -1, -1).contiguous()
-        down, across = index.shape[1:]
-        _check(channels == self._block.channels and height % down == width % across == 0)
-        maps = [Map(cells, across, height // down, width // across) for cells in _each(index)]
+        _check(channels == self._channels)
+        maps = _maps(index, height, width)
         out = torch.empty_like(f)
         pictures = list(zip(_each(f), _each(out), map(ctypes.addressof, maps), strict=True))
 
@@ -146,7 +163,7 @@ class _Tell:
         self._kernels, self._back = kernels, _Linear(below(tensors, "back"), kernels)
         _require(self._back.outputs == features == len(tensors["back.weight"]) and 0 <= first <= features - channels)
         _require(tensors["context"].shape[1] == 2 * channels == 2 * tensors["back.weight"].shape[1])
-        context = _filled(tensors["context"], features, kernels.narrow_group)
+        context = _filled(tensors["context"].int(), features, kernels.narrow_group)
         unit = halvings(tensors["context_exponent"])
         self._kept = {
             "context": kernels.narrow(context),
@@ -220,6 +237,89 @@ class _Leave:
         return out
 
 
+class _EncoderBlock(nn.Module):
+    """`network.Block`, for which floats are summed in another order than torch's."""
+
+    def __init__(self, block: network.Block, kernels: Kernels) -> None:
+        super().__init__()
+        hidden, channels = block.up.weight.shape
+        _require(channels % kernels.lanes == hidden % kernels.lanes == 0)
+        self._adapt, self._kernels, self._channels = block.adapt, kernels, channels
+        assert block.depthwise.bias is not None
+        self._filter = _Filter(block.depthwise.weight, block.depthwise.bias)
+        self._kept = {
+            "up": kernels.reals(block.up.weight),
+            "up_bias": _floats(block.up.bias, hidden),
+            "down": kernels.reals(block.down.weight),
+            "down_bias": _floats(block.down.bias, channels),
+        }
+        self._block = EncoderBlock(self._filter.passed, hidden, **_addresses(self._kept))
+
+    def forward(self, f: Tensor, conditions: Conditions) -> Tensor:
+        batch, height, width, channels = f.shape
+        scale, shift = self._adapt(conditions.embedding).expand(batch, -1, -1, -1).chunk(2, -1)
+        table = torch.stack([1 + scale, shift], dim=-2)
+        cells = torch.arange(table[0, ..., 0, 0].numel()).view(1, *table.shape[1:3])
+        _check(channels == self._channels == table.shape[-1])
+        f, maps = f.contiguous(), _maps(cells, height, width) * batch
+        out = torch.empty_like(f)
+        block = ctypes.addressof(self._block)
+        pictures = list(zip(_each(f), _each(out), _each(table), map(ctypes.addressof, maps), strict=True))
+
+        def rows(start: int, stop: int) -> None:
+            for one, result, factors, places in pictures:
+                self._kernels.encoder_block(block, one, result, factors, places, height, width, start, stop)
+
+        in_strips(rows, height, batch * width, _POSITIONS)
+        return out
+
+
+class _Wanted:
+    """`network.Posterior.wanted`, for which floats are summed in another order than torch's."""
+
+    def __init__(self, posterior: network.Posterior, kernels: Kernels) -> None:
+        width = posterior.posterior_down.weight.shape[1]
+        _require(width % kernels.lanes == 0 and posterior.posterior_up.weight.shape == (width, 2 * width))
+        self._kernels, self._channels, self._width = kernels, posterior.channels, width
+        latents = -(-posterior.channels // kernels.lanes) * kernels.lanes
+        self._kept = {
+            "direct": kernels.reals(_filled(posterior.posterior.weight, latents)),
+            "direct_bias": _filled(posterior.posterior.bias, latents),
+            "up": kernels.reals(posterior.posterior_up.weight),
+            "up_bias": _floats(posterior.posterior_up.bias, width),
+            "down": kernels.reals(_filled(posterior.posterior_down.weight, latents)),
+            "down_bias": _filled(posterior.posterior_down.bias, latents),
+        }
+        self._posterior = Posterior(width, latents, **_addresses(self._kept))
+
+    def __call__(self, f: Tensor, h: Tensor, places: Tensor) -> Tensor:
+        f, h, places, channels = f.contiguous(), h.contiguous(), places.contiguous(), self._channels
+        _check(f.shape == h.shape and f.shape[-1] == self._width)
+        out = torch.empty(len(f), len(places), channels)
+        posterior, where = ctypes.addressof(self._posterior), places.data_ptr()
+        pictures = list(zip(_each(f), _each(h), _each(out), strict=True))
+
+        def part(start: int, stop: int) -> None:
+            for decoder, encoder, result in pictures:
+                self._kernels.posterior(posterior, decoder, encoder, where, channels, result, start, stop)
+
+        in_strips(part, len(places), len(f), _POSITIONS)
+        return out
+
+
+class _Filter:
+    """A depthwise filter, `(C, 1, 5, 5)` and `(C)`."""
+
+    def __init__(self, factors: Tensor, bias: Tensor) -> None:
+        channels = len(factors)
+        _require(factors.shape == (channels, 1, _SIDE, _SIDE))
+        self._kept = {
+            "factors": _floats(factors.view(channels, _SIDE**2).T, _SIDE**2, channels),
+            "bias": _floats(bias, channels),
+        }
+        self.passed = Filter(channels, **_addresses(self._kept))
+
+
 class _Linear:
     """Products of wide integers, times a scale."""
 
@@ -236,10 +336,11 @@ class _Linear:
         self.passed = ctypes.addressof(self.linear)
 
 
-def _filled(weights: Tensor, outputs: int, group: int) -> Tensor:
-    """Weights `(N, K)` with zeros for further outputs, and for inputs up to a multiple of `group`."""
-    filled = torch.zeros(outputs, -(-weights.shape[1] // group) * group, dtype=torch.int32)
-    filled[: len(weights), : weights.shape[1]] = weights
+def _filled(weights: Tensor, outputs: int, group: int = 1) -> Tensor:
+    """Weights `(N, K)`, or a bias `(N)`, with zeros for more outputs, and for inputs up to a multiple of `group`."""
+    inputs = [-(-side // group) * group for side in weights.shape[1:]]
+    filled = weights.new_zeros(outputs, *inputs)
+    filled[(slice(len(weights)), *(slice(side) for side in weights.shape[1:]))] = weights
     return filled
 
 
@@ -251,6 +352,13 @@ def _floats(values: Tensor, *shape: int) -> Tensor:
 
 def _addresses(tensors: dict[str, Tensor]) -> dict[str, int]:
     return {name: tensor.data_ptr() for name, tensor in tensors.items()}
+
+
+def _maps(index: Tensor, height: int, width: int) -> list[Map]:
+    """Where features of this size look up `index`, `(B, h, w)`, for each picture."""
+    down, across = index.shape[1:]
+    _check(height % down == width % across == 0)
+    return [Map(cells, across, height // down, width // across) for cells in _each(index)]
 
 
 def _each(tensor: Tensor, count: int | None = None) -> list[int]:

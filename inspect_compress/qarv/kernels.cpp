@@ -21,6 +21,7 @@ constexpr int64_t kSide = 2 * kReach + 1;
 constexpr int64_t kAtOnce = 8;      // places of a row that are filtered together
 constexpr float kNarrow = 127.0f;   // products.py: NARROW
 constexpr float kWide = 32639.0f;   // products.py: WIDE
+constexpr float kLeastVariance = 1e-6f;  // network.py: Block
 constexpr float kStrength = 4.0f;   // exact.py: STRENGTH_LIMIT
 
 #ifdef __AVX512VNNI__
@@ -50,13 +51,24 @@ inline double sum(Doubles x) { return _mm512_reduce_add_pd(x); }
 inline Sums nothing() { return _mm512_setzero_si512(); }
 inline Floats converted(Sums x) { return _mm512_cvtepi32_ps(x); }
 inline Sums load_sums(const void* p) { return _mm512_loadu_si512(p); }
-inline void store_sums(void* p, Sums x) { _mm512_storeu_si512(p, x); }
 inline Sums all(int32_t x) { return _mm512_set1_epi32(x); }
 inline Sums subtract(Sums a, Sums b) { return _mm512_sub_epi32(a, b); }
 inline Sums truncated(Floats x) { return _mm512_cvttps_epi32(x); }
 
+// How factors are read, and how products are summed; see `product`.
+struct Integers {
+  using Total = Sums;
+  static Total none() { return nothing(); }
+  static Sums right(const void* p) { return load_sums(p); }
+  static Sums left(const void* p) {
+    int32_t group;
+    __builtin_memcpy(&group, p, sizeof group);
+    return all(group);
+  }
+};
+
 // Factors of 8 bits, four to a sum. The left ones have no sign: signed ones are moved by kMoved, which `moved` undoes.
-struct Narrow {
+struct Narrow : Integers {
   using Left = uint8_t;
   using Right = int8_t;
   static constexpr int64_t group = 4;
@@ -69,7 +81,7 @@ struct Narrow {
 };
 
 // Factors of 16 bits, two to a sum.
-struct Wide {
+struct Wide : Integers {
   using Left = int16_t;
   using Right = int16_t;
   static constexpr int64_t group = 2;
@@ -117,13 +129,24 @@ inline float sum(Floats x) { return static_cast<float>(sum(add_exactly(no_double
 inline Sums nothing() { return _mm256_setzero_si256(); }
 inline Floats converted(Sums x) { return _mm256_cvtepi32_ps(x); }
 inline Sums load_sums(const void* p) { return _mm256_loadu_si256(static_cast<const __m256i*>(p)); }
-inline void store_sums(void* p, Sums x) { _mm256_storeu_si256(static_cast<__m256i*>(p), x); }
 inline Sums all(int32_t x) { return _mm256_set1_epi32(x); }
 inline Sums subtract(Sums a, Sums b) { return _mm256_sub_epi32(a, b); }
 inline Sums truncated(Floats x) { return _mm256_cvttps_epi32(x); }
 
+// How factors are read, and how products are summed; see `product`.
+struct Integers {
+  using Total = Sums;
+  static Total none() { return nothing(); }
+  static Sums right(const void* p) { return load_sums(p); }
+  static Sums left(const void* p) {
+    int32_t group;
+    __builtin_memcpy(&group, p, sizeof group);
+    return all(group);
+  }
+};
+
 // Without VNNI, products of 8 bits would be added in 16 bits, which saturate.
-struct Wide {
+struct Wide : Integers {
   using Left = int16_t;
   using Right = int16_t;
   static constexpr int64_t group = 2;
@@ -145,38 +168,48 @@ bool runs_here() { return __builtin_cpu_supports("avx2") && __builtin_cpu_suppor
 
 #endif
 
-// The sums of products of ROWS rows of `left` with VECTORS blocks of `right`, `(ROWS, VECTORS, kLanes)`; see `product`.
+// Factors of the encoder, which is not exact; one to a sum.
+struct Reals {
+  using Left = float;
+  using Right = float;
+  using Total = Floats;
+  static constexpr int64_t group = 1;
+  static Total none() { return all(0.0f); }
+  static Floats left(const float* p) { return all(*p); }
+  static Floats right(const float* p) { return load(p); }
+  static Floats dot(Floats sums, Floats left, Floats right) { return multiply_add(left, right, sums); }
+};
+
+// The sums of products of ROWS rows of `left` with VECTORS blocks of `right`, `(ROWS, VECTORS)`; see `product`.
 template <class Factors, int64_t ROWS, int64_t VECTORS>
 __attribute__((noinline)) void tile(const typename Factors::Left* left, const typename Factors::Right* right,
-                                    int64_t inputs, int32_t* out) {
-  Sums sums[ROWS][VECTORS];
+                                    int64_t inputs, typename Factors::Total* out) {
+  typename Factors::Total sums[ROWS][VECTORS];
   for (int64_t r = 0; r < ROWS; ++r)
-    for (int64_t v = 0; v < VECTORS; ++v) sums[r][v] = nothing();
+    for (int64_t v = 0; v < VECTORS; ++v) sums[r][v] = Factors::none();
   const int64_t block = inputs * kLanes;
   for (int64_t k = 0; k < inputs; k += Factors::group) {
-    Sums factors[VECTORS];
-    for (int64_t v = 0; v < VECTORS; ++v) factors[v] = load_sums(right + v * block + k * kLanes);
+    typename Factors::Total factors[VECTORS];
+    for (int64_t v = 0; v < VECTORS; ++v) factors[v] = Factors::right(right + v * block + k * kLanes);
     for (int64_t r = 0; r < ROWS; ++r) {
-      int32_t group;
-      __builtin_memcpy(&group, left + r * inputs + k, sizeof group);
-      const Sums everywhere = all(group);
+      const typename Factors::Total everywhere = Factors::left(left + r * inputs + k);
       for (int64_t v = 0; v < VECTORS; ++v) sums[r][v] = Factors::dot(sums[r][v], everywhere, factors[v]);
     }
   }
   for (int64_t r = 0; r < ROWS; ++r)
-    for (int64_t v = 0; v < VECTORS; ++v) store_sums(out + (r * VECTORS + v) * kLanes, sums[r][v]);
+    for (int64_t v = 0; v < VECTORS; ++v) out[r * VECTORS + v] = sums[r][v];
 }
 
 template <class Factors, int64_t VECTORS, class Take>
 void columns(const typename Factors::Left* left, const typename Factors::Right* right, int64_t inputs, int64_t rows,
              int64_t output, const Take& take) {
-  alignas(64) int32_t sums[kTileRows * VECTORS * kLanes];
+  typename Factors::Total sums[kTileRows * VECTORS];
   right += output * inputs;
   for (int64_t row = 0; row < rows;) {
     const int64_t count = row + kTileRows <= rows ? kTileRows : 1;
     (count == 1 ? tile<Factors, 1, VECTORS> : tile<Factors, kTileRows, VECTORS>)(left + row * inputs, right, inputs, sums);
-    for (const int32_t* sum = sums; sum < sums + count * VECTORS * kLanes; sum += VECTORS * kLanes, ++row)
-      for (int64_t v = 0; v < VECTORS; ++v) take(row, output + v * kLanes, load_sums(sum + v * kLanes));
+    for (int64_t n = 0; n < count; ++n, ++row)
+      for (int64_t v = 0; v < VECTORS; ++v) take(row, output + v * kLanes, sums[n * VECTORS + v]);
   }
 }
 
@@ -197,12 +230,18 @@ void product(const typename Factors::Left* left, const typename Factors::Right* 
 
 extern "C" {
 
+// A depthwise filter of kSide × kSide.
+struct Filter {
+  int64_t channels;
+  const float* factors;                // (kSide, kSide, channels)
+  const float* bias;                   // (channels)
+};
+
 // What a block is made of; sizes are multiples of 16. Products are packed as kernels.py does.
 struct Block {
-  int64_t channels, hidden;
+  Filter filter;
+  int64_t hidden;
   double least_power;
-  const float* filters;                // (kSide, kSide, channels)
-  const float* filter_bias;            // (channels)
   const float* scale;                  // (256, channels)
   const Narrow::Right* up;             // channels to hidden
   const int32_t* up_moved;             // (hidden): what moving the left factors adds to the sums
@@ -211,6 +250,28 @@ struct Block {
   const Narrow::Right* down;           // hidden to channels
   const float* down_scale;             // (channels)
   const float* down_bias;              // (channels)
+};
+
+// A block of the encoder; sizes are multiples of 16.
+struct EncoderBlock {
+  Filter filter;
+  int64_t hidden;
+  const Reals::Right* up;              // channels to hidden
+  const float* up_bias;                // (hidden)
+  const Reals::Right* down;            // hidden to channels
+  const float* down_bias;              // (channels)
+};
+
+// What the encoder wants of latents, from its own features and the decoder's. `latents` are filled up to a multiple of
+// kLanes; `width` is one.
+struct Posterior {
+  int64_t width, latents;
+  const Reals::Right* direct;          // the encoder's features to latents
+  const float* direct_bias;            // (latents)
+  const Reals::Right* up;              // both features to width
+  const float* up_bias;                // (width)
+  const Reals::Right* down;            // width to latents
+  const float* down_bias;              // (latents)
 };
 
 // A linear layer for wide integers. Its outputs are filled up to a multiple of kLanes, its inputs to one of Wide::group.
@@ -255,55 +316,56 @@ inline int64_t index_at(const Map& map, int64_t y, int64_t x) {
 }
 
 // The filtered features of one place, `(channels)`; what lies outside the picture is zero.
-void filter_one(const Block& block, const float* f, int64_t height, int64_t width, int64_t y, int64_t x,
+void filter_one(const Filter& by, const float* f, int64_t height, int64_t width, int64_t y, int64_t x,
                 float* filtered) {
   const int64_t left = std::max<int64_t>(0, x - kReach), right = std::min(width - 1, x + kReach);
   const int64_t top = std::max<int64_t>(0, y - kReach), bottom = std::min(height - 1, y + kReach);
-  for (int64_t channel = 0; channel < block.channels; channel += kLanes) {
-    Floats sums = load(block.filter_bias + channel);
+  for (int64_t channel = 0; channel < by.channels; channel += kLanes) {
+    Floats sums = load(by.bias + channel);
     for (int64_t row = top; row <= bottom; ++row)
       for (int64_t column = left; column <= right; ++column) {
         const int64_t tap = (row - y + kReach) * kSide + column - x + kReach;
-        const Floats factors = load(block.filters + tap * block.channels + channel);
-        sums = multiply_add(load(f + (row * width + column) * block.channels + channel), factors, sums);
+        const Floats factors = load(by.factors + tap * by.channels + channel);
+        sums = multiply_add(load(f + (row * width + column) * by.channels + channel), factors, sums);
       }
     store(filtered + channel, sums);
   }
 }
 
 // The same for kAtOnce places from column x on, which are kReach or more from the row's ends.
-void filter_several(const Block& block, const float* f, int64_t height, int64_t width, int64_t y, int64_t x,
+void filter_several(const Filter& by, const float* f, int64_t height, int64_t width, int64_t y, int64_t x,
                     float* filtered) {
   const int64_t top = std::max<int64_t>(0, y - kReach), bottom = std::min(height - 1, y + kReach);
-  for (int64_t channel = 0; channel < block.channels; channel += kLanes) {
+  for (int64_t channel = 0; channel < by.channels; channel += kLanes) {
     Floats sums[kAtOnce];
-    for (auto& each : sums) each = load(block.filter_bias + channel);
+    for (auto& each : sums) each = load(by.bias + channel);
     for (int64_t row = top; row <= bottom; ++row) {
       Floats factors[kSide];
       for (int64_t tap = 0; tap < kSide; ++tap)
-        factors[tap] = load(block.filters + ((row - y + kReach) * kSide + tap) * block.channels + channel);
-      const float* from = f + (row * width + x - kReach) * block.channels + channel;
+        factors[tap] = load(by.factors + ((row - y + kReach) * kSide + tap) * by.channels + channel);
+      const float* from = f + (row * width + x - kReach) * by.channels + channel;
 #pragma GCC unroll 16
       for (int64_t column = 0; column < kAtOnce + 2 * kReach; ++column) {
-        const Floats features = load(from + column * block.channels);
+        const Floats features = load(from + column * by.channels);
 #pragma GCC unroll 16
         for (int64_t tap = 0; tap < kSide; ++tap)
           if (tap <= column && column - tap < kAtOnce)
             sums[column - tap] = multiply_add(features, factors[tap], sums[column - tap]);
       }
     }
-    for (int64_t n = 0; n < kAtOnce; ++n) store(filtered + n * block.channels + channel, sums[n]);
+    for (int64_t n = 0; n < kAtOnce; ++n) store(filtered + n * by.channels + channel, sums[n]);
   }
 }
 
-// The filtered features of `count` places of a row, `(count, channels)`.
-void filter(const Block& block, const float* f, int64_t height, int64_t width, int64_t y, int64_t x, int64_t count,
+// The filtered features of `count` places, counted row by row from `place` on, `(count, channels)`.
+void filter(const Filter& by, const float* f, int64_t height, int64_t width, int64_t place, int64_t count,
             float* filtered) {
-  for (const int64_t stop = x + count; x < stop;) {
-    const bool several = x >= kReach && x + kAtOnce <= std::min(stop, width - kReach);
-    (several ? filter_several : filter_one)(block, f, height, width, y, x, filtered);
-    x += several ? kAtOnce : 1;
-    filtered += (several ? kAtOnce : 1) * block.channels;
+  for (const int64_t stop = place + count; place < stop;) {
+    const int64_t y = place / width, x = place % width;
+    const bool several = x >= kReach && x + kAtOnce <= width - kReach && place + kAtOnce <= stop;
+    (several ? filter_several : filter_one)(by, f, height, width, y, x, filtered);
+    place += several ? kAtOnce : 1;
+    filtered += (several ? kAtOnce : 1) * by.channels;
   }
 }
 
@@ -311,21 +373,40 @@ void filter(const Block& block, const float* f, int64_t height, int64_t width, i
 void normalise(const Block& block, const float* filtered, const float* scale, Narrow::Left* input) {
   Floats total = all(0.0f);
   Doubles power = no_doubles();
-  for (int64_t c = 0; c < block.channels; c += kLanes) {
+  for (int64_t c = 0; c < block.filter.channels; c += kLanes) {
     const Floats whole = rounded(load(filtered + c));
     total = add(total, whole);
     power = add_exactly(power, multiply(whole, whole));
   }
-  const double part = 1.0 / static_cast<double>(block.channels);
+  const double part = 1.0 / static_cast<double>(block.filter.channels);
   const double mean = static_cast<double>(sum(total)) * part;
   const double spread = sum(power) * part - mean * mean + block.least_power;
   const Floats inverse = all(static_cast<float>(1.0 / std::sqrt(spread)));
   const Floats middle = all(static_cast<float>(mean));
   const Floats origin = all(static_cast<float>(Narrow::kMoved));
-  for (int64_t c = 0; c < block.channels; c += kLanes) {
+  for (int64_t c = 0; c < block.filter.channels; c += kLanes) {
     const Floats normal = multiply(subtract(load(filtered + c), middle), inverse);
     const Floats step = clamped(rounded(multiply(normal, load(scale + c))), -kNarrow, kNarrow);
     Narrow::put(input + c, truncated(add(step, origin)));
+  }
+}
+
+inline Floats at_least_zero(Floats x) { return clamped(x, 0.0f, INFINITY); }
+
+// Filtered features, in place, to what the encoder's perceptron takes: normalised over channels, scaled and shifted by λ.
+void normalise_reals(float* features, int64_t channels, const float* cell) {
+  const float part = 1.0f / static_cast<float>(channels);
+  Floats total = all(0.0f), power = all(0.0f);
+  for (int64_t c = 0; c < channels; c += kLanes) total = add(total, load(features + c));
+  const Floats mean = all(sum(total) * part);
+  for (int64_t c = 0; c < channels; c += kLanes) {
+    const Floats difference = subtract(load(features + c), mean);
+    power = multiply_add(difference, difference, power);
+  }
+  const Floats inverse = all(1.0f / std::sqrt(sum(power) * part + kLeastVariance));
+  for (int64_t c = 0; c < channels; c += kLanes) {
+    const Floats normal = multiply(subtract(load(features + c), mean), inverse);
+    store(features + c, multiply_add(normal, load(cell + c), load(cell + channels + c)));
   }
 }
 
@@ -351,17 +432,13 @@ extern "C" {
 void run_block(const Block* given, const float* f, float* out, const Map* map, int64_t height, int64_t width,
                int64_t start, int64_t stop) {
   const Block& block = *given;
-  const int64_t channels = block.channels, hidden = block.hidden;
+  const int64_t channels = block.filter.channels, hidden = block.hidden;
   std::vector<Narrow::Left> inputs(kChunk * channels), between(kChunk * hidden);
   std::vector<float> filtered(kChunk * channels);
   std::vector<const float*> biases(kChunk);
   for (int64_t first = start * width; first < stop * width; first += kChunk) {
     const int64_t count = std::min(kChunk, stop * width - first);
-    for (int64_t n = 0; n < count;) {
-      const int64_t y = (first + n) / width, x = (first + n) % width, in_row = std::min(count - n, width - x);
-      filter(block, f, height, width, y, x, in_row, filtered.data() + n * channels);
-      n += in_row;
-    }
+    filter(block.filter, f, height, width, first, count, filtered.data());
     for (int64_t n = 0; n < count; ++n) {
       const int64_t index = index_at(*map, (first + n) / width, (first + n) % width);
       normalise(block, filtered.data() + n * channels, block.scale + index * channels, inputs.data() + n * channels);
@@ -480,6 +557,59 @@ void run_leave(const Linear* layer, const float* f, float* out, int64_t height, 
                     const Floats patch = rounded(multiply(converted(sums), load(layer->scale + output)));
                     store(out + y * line + x, add(load(out + y * line + x), patch));
                   });
+  }
+}
+
+// A block of the encoder, as run_block. `table` is λ's, `(cells, 2, channels)`: a factor and an addition for each channel.
+void run_encoder_block(const EncoderBlock* given, const float* f, float* out, const float* table, const Map* map,
+                       int64_t height, int64_t width, int64_t start, int64_t stop) {
+  const EncoderBlock& block = *given;
+  const int64_t channels = block.filter.channels, hidden = block.hidden;
+  std::vector<float> filtered(kChunk * channels), between(kChunk * hidden);
+  for (int64_t first = start * width; first < stop * width; first += kChunk) {
+    const int64_t count = std::min(kChunk, stop * width - first);
+    filter(block.filter, f, height, width, first, count, filtered.data());
+    for (int64_t n = 0; n < count; ++n) {
+      const float* cell = table + index_at(*map, (first + n) / width, (first + n) % width) * 2 * channels;
+      normalise_reals(filtered.data() + n * channels, channels, cell);
+    }
+    product<Reals>(filtered.data(), block.up, channels, count, hidden, [&](int64_t row, int64_t output, Floats sums) {
+      store(between.data() + row * hidden + output, at_least_zero(add(sums, load(block.up_bias + output))));
+    });
+    product<Reals>(between.data(), block.down, hidden, count, channels, [&](int64_t row, int64_t output, Floats sums) {
+      const int64_t place = (first + row) * channels + output;
+      store(out + place, add(add(sums, load(block.down_bias + output)), load(f + place)));
+    });
+  }
+}
+
+// What the encoder wants at places `start` to before `stop`, `(places, latents)`, `wanted` of which are real. `f` are the
+// decoder's features, `h` the encoder's.
+void run_posterior(const Posterior* given, const float* f, const float* h, const int64_t* places, int64_t wanted,
+                   float* out, int64_t start, int64_t stop) {
+  const Posterior& posterior = *given;
+  const int64_t width = posterior.width, latents = posterior.latents;
+  std::vector<float> both(kChunk * 2 * width), own(kChunk * width), between(kChunk * width), result(kChunk * latents);
+  for (int64_t first = start; first < stop; first += kChunk) {
+    const int64_t count = std::min(kChunk, stop - first);
+    for (int64_t n = 0; n < count; ++n) {
+      const float *decoder = f + places[first + n] * width, *encoder = h + places[first + n] * width;
+      std::copy(decoder, decoder + width, both.begin() + n * 2 * width);
+      std::copy(encoder, encoder + width, both.begin() + (n * 2 + 1) * width);
+      std::copy(encoder, encoder + width, own.begin() + n * width);
+    }
+    product<Reals>(both.data(), posterior.up, 2 * width, count, width, [&](int64_t row, int64_t output, Floats sums) {
+      store(between.data() + row * width + output, at_least_zero(add(sums, load(posterior.up_bias + output))));
+    });
+    product<Reals>(own.data(), posterior.direct, width, count, latents, [&](int64_t row, int64_t output, Floats sums) {
+      store(result.data() + row * latents + output, add(sums, load(posterior.direct_bias + output)));
+    });
+    product<Reals>(between.data(), posterior.down, width, count, latents, [&](int64_t row, int64_t output, Floats sums) {
+      float* here = result.data() + row * latents + output;
+      store(here, add(load(here), add(sums, load(posterior.down_bias + output))));
+    });
+    for (int64_t n = 0; n < count; ++n)
+      std::copy_n(result.begin() + n * latents, wanted, out + (first + n) * wanted);
   }
 }
 }

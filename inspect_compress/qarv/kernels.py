@@ -15,15 +15,23 @@ FASTEST_FIRST = ("avx512", "avx2")
 _FOLDER = Path(__file__).parent
 
 
-class Block(ctypes.Structure):
+class Filter(ctypes.Structure):
     """As in kernels.cpp."""
 
     _fields_ = (
         ("channels", ctypes.c_int64),
+        ("factors", ctypes.c_void_p),
+        ("bias", ctypes.c_void_p),
+    )
+
+
+class Block(ctypes.Structure):
+    """As in kernels.cpp."""
+
+    _fields_ = (
+        ("filter", Filter),
         ("hidden", ctypes.c_int64),
         ("least_power", ctypes.c_double),
-        ("filters", ctypes.c_void_p),
-        ("filter_bias", ctypes.c_void_p),
         ("scale", ctypes.c_void_p),
         ("up", ctypes.c_void_p),
         ("up_moved", ctypes.c_void_p),
@@ -31,6 +39,34 @@ class Block(ctypes.Structure):
         ("up_bias", ctypes.c_void_p),
         ("down", ctypes.c_void_p),
         ("down_scale", ctypes.c_void_p),
+        ("down_bias", ctypes.c_void_p),
+    )
+
+
+class EncoderBlock(ctypes.Structure):
+    """As in kernels.cpp."""
+
+    _fields_ = (
+        ("filter", Filter),
+        ("hidden", ctypes.c_int64),
+        ("up", ctypes.c_void_p),
+        ("up_bias", ctypes.c_void_p),
+        ("down", ctypes.c_void_p),
+        ("down_bias", ctypes.c_void_p),
+    )
+
+
+class Posterior(ctypes.Structure):
+    """As in kernels.cpp."""
+
+    _fields_ = (
+        ("width", ctypes.c_int64),
+        ("latents", ctypes.c_int64),
+        ("direct", ctypes.c_void_p),
+        ("direct_bias", ctypes.c_void_p),
+        ("up", ctypes.c_void_p),
+        ("up_bias", ctypes.c_void_p),
+        ("down", ctypes.c_void_p),
         ("down_bias", ctypes.c_void_p),
     )
 
@@ -83,6 +119,8 @@ class Kernels:
         self.tell = self._function("run_tell", 8)
         self.double = self._function("run_double", 7)
         self.leave = self._function("run_leave", 7)
+        self.encoder_block = self._function("run_encoder_block", 9)
+        self.posterior = self._function("run_posterior", 8)
         self.usable = bool(self._library.usable()) and name in _capabilities()
         """Whether this processor has the instructions, and torch is not told by ATEN_CPU_CAPABILITY to do without."""
         self.lanes, self.moved = self._library.lanes(), self._library.moved()
@@ -96,6 +134,10 @@ class Kernels:
     def wide(self, weights: Tensor) -> Tensor:
         """Integers of 16 bits as `product<Wide>` reads them."""
         return self._packed(weights, self.wide_group, torch.int16)
+
+    def reals(self, weights: Tensor) -> Tensor:
+        """Floats as `product<Reals>` reads them."""
+        return self._packed(weights, 1, torch.float32)
 
     def _function(self, name: str, arguments: int) -> Callable[..., None]:
         """A function of kernels.cpp, all of whose arguments are integers: numbers, and addresses."""

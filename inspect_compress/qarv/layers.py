@@ -10,8 +10,9 @@ from typing import Protocol
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
+from inspect_compress.qarv import network
 from inspect_compress.qarv.likelihood import SCALE_STEPS
 from inspect_compress.qarv.network import Conditions, overlap_add, scatter, take
 from inspect_compress.qarv.products import NARROW, WIDE, Products, halvings, shifted_bias
@@ -50,6 +51,10 @@ FeaturesLayer = Callable[[Tensor], Tensor]
 `(B, 8 (H + 1), 8 (W + 1))`, in fractions of a grey level."""
 
 
+WantedLayer = Callable[[Tensor, Tensor, Tensor], Tensor]
+"""The decoder's and the encoder's features, and N places, to what the encoder wants of the latents, `(B, N, Z)`."""
+
+
 class Layers(Protocol):
     """Makes the layers, of their tensors. All ways of computing them give the same integers."""
 
@@ -73,6 +78,14 @@ class Layers(Protocol):
         """The lapped synthesis."""
         ...
 
+    def encoder_block(self, block: network.Block) -> nn.Module:
+        """What computes as a block of the bottom-up path; in floats."""
+        ...
+
+    def wanted(self, posterior: network.Posterior) -> WantedLayer:
+        """What computes as a posterior; in floats."""
+        ...
+
 
 class TorchLayers:
     """Layers of torch's operations, with products computed in a way of choice."""
@@ -94,6 +107,12 @@ class TorchLayers:
 
     def leave(self, tensors: Tensors) -> FeaturesLayer:
         return _Leave(tensors, self._products)
+
+    def encoder_block(self, block: network.Block) -> nn.Module:
+        return block
+
+    def wanted(self, posterior: network.Posterior) -> WantedLayer:
+        return posterior.wanted
 
 
 class _Block:

@@ -1,4 +1,7 @@
-"""Layers computed by kernels.cpp give the integers that torch gives in float64, whatever their sizes and numbers."""
+"""Layers computed by kernels.cpp give the integers that torch gives in float64, whatever their sizes and numbers.
+
+The encoder's are floats, and nearly those of torch.
+"""
 
 import subprocess
 import sys
@@ -11,10 +14,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from inspect_compress.qarv import fused as fused_layers
+from inspect_compress.qarv import strips
 from inspect_compress.qarv.fused import FusedLayers, fastest_layers
 from inspect_compress.qarv.kernels import all_kernels, fastest_kernels
 from inspect_compress.qarv.layers import ExactConditions, Layers, Tensors, TorchLayers
-from inspect_compress.qarv.network import checkerboard
+from inspect_compress.qarv.network import Block, Conditions, Posterior, checkerboard
 from inspect_compress.qarv.products import WIDE, FloatProducts
 from inspect_compress.qarv.threads import one_thread
 
@@ -168,6 +173,53 @@ def test_leave(name: str, seed: int, width: int, batch: int, h: int, w: int) -> 
     f = numbers.features(batch, h, w, width)
 
     assert torch.equal(fused(name).leave(tensors)(f), SURE.leave(tensors)(f))
+
+
+def encoder_block(seed: int, width: int) -> Block:
+    torch.manual_seed(seed)
+    block = Block(width).requires_grad_(False)
+    torch.nn.init.normal_(block.down.weight, std=0.1)
+    return block
+
+
+def conditions_of(seed: int, batch: int, height: int, width: int) -> Conditions:
+    return Conditions(torch.randn(batch, height, width, 64), torch.zeros(batch, height, width, 1))
+
+
+@each_build
+@many
+@given(seeds, st.sampled_from(WIDTHS), st.integers(1, 2), sides, sides, st.booleans())
+def test_encoder_blocks(name: str, seed: int, width: int, batch: int, h: int, w: int, mapped: bool) -> None:
+    block = encoder_block(seed, width)
+    conditions = conditions_of(seed, batch, h, w) if mapped else conditions_of(seed, batch, 1, 1)
+    f = torch.randn(batch, *((2 * h, 2 * w) if mapped else (h, w)), width)
+
+    torch.testing.assert_close(fused(name).encoder_block(block)(f, conditions), block(f, conditions))
+
+
+@each_build
+@many
+@given(seeds, st.sampled_from(WIDTHS), st.integers(1, 40), st.integers(1, 2), sides, sides)
+def test_what_the_encoder_wants(name: str, seed: int, width: int, latents: int, batch: int, h: int, w: int) -> None:
+    torch.manual_seed(seed)
+    posterior = Posterior(width, latents).requires_grad_(False)
+    decoder, encoder = torch.randn(2, batch, h, w, width)
+    places = checkerboard(h, w, torch.device("cpu"))[0]
+
+    wanted = fused(name).wanted(posterior)(decoder, encoder, places)
+
+    torch.testing.assert_close(wanted, posterior.wanted(decoder, encoder, places))
+
+
+@each_build
+def test_the_encoders_floats_do_not_depend_on_strips(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    block, conditions, f = encoder_block(0, 96), conditions_of(0, 1, 1, 1), torch.randn(1, 50, 70, 96)
+    whole = fused(name).encoder_block(block)(f, conditions)
+
+    monkeypatch.setattr(strips, "POSITIONS", 150)
+    monkeypatch.setattr(fused_layers, "_POSITIONS", 150)
+
+    assert torch.equal(fused(name).encoder_block(block)(f, conditions), whole)
 
 
 @each_build
