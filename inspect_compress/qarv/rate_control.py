@@ -26,7 +26,7 @@ _FEW = 8
 
 _AIM = 0.985
 _NEAR = 1.01
-"""How far beyond the budget an expected size may lie for the true one to be looked at."""
+"""How far beyond the budget an expected size may lie for the true one to be looked at; in tiny files, _FEW bytes."""
 _FINER_STEPS = 3
 """Steps of λ above the one that fits, which are tried with coarser rounding; in small files a symbol is a byte."""
 _FINER_ATTEMPTS = 5
@@ -90,7 +90,8 @@ def uses(budget: int, size: float) -> bool:
 
 def _size(draft: Draft, budget: int) -> float:
     """The file's size where it may fit, what is expected of it otherwise."""
-    return len(draft.data) if draft.expected_bytes <= _NEAR * budget else draft.expected_bytes
+    near = max(_NEAR * budget, budget + _FEW)
+    return len(draft.data) if draft.expected_bytes <= near else draft.expected_bytes
 
 
 def _finer(draft: Drafting, index: int, budget: int, best: Draft) -> Draft:
