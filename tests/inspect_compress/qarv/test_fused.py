@@ -12,8 +12,11 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from safetensors import safe_open
+from safetensors.torch import load_file, save
 from torch import Tensor
 
+from inspect_compress.errors import ConfigError
 from inspect_compress.qarv import fused as fused_layers
 from inspect_compress.qarv import strips
 from inspect_compress.qarv.fused import FusedLayers, fastest_layers
@@ -22,6 +25,7 @@ from inspect_compress.qarv.layers import ExactConditions, Layers, Tensors, Torch
 from inspect_compress.qarv.network import Block, Conditions, Posterior, checkerboard
 from inspect_compress.qarv.products import WIDE, FloatProducts
 from inspect_compress.qarv.threads import one_thread
+from inspect_compress.qarv.weights import CodingNetwork, default_fingerprint, weight_file, weights_from
 
 KERNELS = [name for name, kernels in all_kernels().items() if kernels.usable]
 SURE = TorchLayers(FloatProducts(torch.float64))
@@ -238,6 +242,34 @@ def test_features_of_another_width_are_refused(name: str) -> None:
 
     with pytest.raises(ValueError, match="other sizes"):
         block(numbers.features(1, 4, 4, 16), ExactConditions(torch.zeros(1, 1, 1).long(), torch.ones(1, 1, 1)))
+
+
+def render_at_the_highest_lambda(network: CodingNetwork) -> Tensor:
+    conditions = network.at(torch.tensor([[255]]), 1, halved=False)
+    features = network.top_down((64, 64), conditions, lambda latents, _: torch.zeros(latents.rows.shape))
+    return network.render(features, conditions)
+
+
+@pytest.mark.parametrize(
+    "tensor",
+    [
+        *(f"out.0.{part}" for part in ("depthwise", "depthwise_bias", "depthwise_exponent", "scale", "shift", "up")),
+        *(f"out.0.{part}" for part in ("up_bias", "up_exponent", "down", "down_scale", "down_bias")),
+        *(f"latents_8.1.{part}" for part in ("back.weight", "back.scale", "context", "context_bias", "step")),
+        *(f"latents_8.1.{part}" for part in ("row.0.weight", "row.0.scale", "row_table.0", "gain")),
+        *("double_16.weight", "double_16.scale", "double_16.bias", "leave.weight", "leave.scale", "start"),
+    ],
+)
+def test_weights_that_contradict_each_other_are_an_error_and_no_crash(tensor: str) -> None:
+    """Each tensor is cut by its last row, or number; another layer's would lie behind it in memory."""
+    path = weight_file(default_fingerprint())
+    with safe_open(path, "pt") as file:
+        metadata = file.metadata()
+    tensors = load_file(path)
+    tensors[tensor] = tensors[tensor][:-1].clone()
+
+    with pytest.raises((ConfigError, RuntimeError, ValueError, IndexError)):
+        render_at_the_highest_lambda(weights_from(save(tensors, metadata), "cut").network)
 
 
 def test_this_machine_takes_the_fastest_build() -> None:
