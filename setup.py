@@ -37,6 +37,7 @@ def kernels(name: str) -> Extension:
     return Extension(
         f"inspect_compress.qarv._kernels_{name}",
         ["inspect_compress/qarv/kernels.cpp"],
+        depends=[f"inspect_compress/qarv/{name}.hpp"],
         extra_compile_args=["-O3", "-g0", "-std=c++17", "-ffp-contract=off", *INSTRUCTIONS[name]],
         optional=True,
     )

@@ -1,12 +1,16 @@
-// The exact network's layers, each in one pass over the features: the same integers as exact.py computes with torch,
-// two to five times as fast. See exact.py for what is computed, docs/exactness.md for why the order of sums does not
-// matter, kernels.py for who calls this.
+// The exact network's layers, each in one pass over the features: the same integers as layers.py computes with torch.
+// See layers.py for what is computed, docs/exactness.md for why the order of sums does not matter, fused.py for who calls
+// this. And the encoder's blocks and posteriors (network.py), in floats.
 //
 // Compiled twice by setup.py, for AVX2 and for AVX-512 with VNNI, without contraction of a multiplication and an
 // addition into one operation: every float operation below is rounded on its own, as docs/format.md has it. Fused
-// multiply-add is used for sums of integers only, which are exact.
+// multiply-add is used for sums of integers, which are exact, and in the encoder.
 
-#include <immintrin.h>
+#ifdef __AVX512VNNI__
+#include "avx512.hpp"
+#else
+#include "avx2.hpp"
+#endif
 
 #include <algorithm>
 #include <cmath>
@@ -15,47 +19,16 @@
 
 namespace {
 
-constexpr int64_t kChunk = 60;      // positions that go through a perceptron together, in the nearest cache
-constexpr int64_t kReach = 2;       // of a filter, to each side
+constexpr int64_t kChunk = 60;           // places that go through a layer together, in the nearest cache
+constexpr int64_t kReach = 2;            // of a filter, to each side
 constexpr int64_t kSide = 2 * kReach + 1;
-constexpr int64_t kAtOnce = 8;      // places of a row that are filtered together
-constexpr float kNarrow = 127.0f;   // products.py: NARROW
-constexpr float kWide = 32639.0f;   // products.py: WIDE
+constexpr int64_t kAtOnce = 8;           // places of a row that are filtered together
+constexpr float kNarrow = 127.0f;        // products.py: NARROW
+constexpr float kWide = 32639.0f;        // products.py: WIDE
+constexpr float kStrength = 4.0f;        // layers.py: STRENGTH_LIMIT
 constexpr float kLeastVariance = 1e-6f;  // network.py: Block
-constexpr float kStrength = 4.0f;   // exact.py: STRENGTH_LIMIT
 
-#ifdef __AVX512VNNI__
-
-using Floats = __m512;
-using Sums = __m512i;
-constexpr int64_t kLanes = 16;
-
-inline Floats load(const float* p) { return _mm512_loadu_ps(p); }
-inline void store(float* p, Floats x) { _mm512_storeu_ps(p, x); }
-inline Floats all(float x) { return _mm512_set1_ps(x); }
-inline Floats add(Floats a, Floats b) { return _mm512_add_ps(a, b); }
-inline Floats subtract(Floats a, Floats b) { return _mm512_sub_ps(a, b); }
-inline Floats multiply(Floats a, Floats b) { return _mm512_mul_ps(a, b); }
-inline Floats multiply_add(Floats a, Floats b, Floats c) { return _mm512_fmadd_ps(a, b, c); }
-inline Floats rounded(Floats x) { return _mm512_roundscale_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
-inline Floats clamped(Floats x, float low, float high) { return _mm512_min_ps(_mm512_max_ps(x, all(low)), all(high)); }
-inline float sum(Floats x) { return _mm512_reduce_add_ps(x); }
-using Doubles = __m512d;
-inline Doubles no_doubles() { return _mm512_setzero_pd(); }
-inline Doubles add_exactly(Doubles total, Floats x) {
-  const Doubles low = _mm512_cvtps_pd(_mm512_castps512_ps256(x));
-  const Doubles high = _mm512_cvtps_pd(_mm512_extractf32x8_ps(x, 1));
-  return _mm512_add_pd(total, _mm512_add_pd(low, high));
-}
-inline double sum(Doubles x) { return _mm512_reduce_add_pd(x); }
-inline Sums nothing() { return _mm512_setzero_si512(); }
-inline Floats converted(Sums x) { return _mm512_cvtepi32_ps(x); }
-inline Sums load_sums(const void* p) { return _mm512_loadu_si512(p); }
-inline Sums all(int32_t x) { return _mm512_set1_epi32(x); }
-inline Sums subtract(Sums a, Sums b) { return _mm512_sub_epi32(a, b); }
-inline Sums truncated(Floats x) { return _mm512_cvttps_epi32(x); }
-
-// How factors are read, and how products are summed; see `product`.
+// How factors are read, and how their products are summed; see `product`.
 struct Integers {
   using Total = Sums;
   static Total none() { return nothing(); }
@@ -67,108 +40,21 @@ struct Integers {
   }
 };
 
-// Factors of 8 bits, four to a sum. The left ones have no sign: signed ones are moved by kMoved, which `moved` undoes.
 struct Narrow : Integers {
-  using Left = uint8_t;
-  using Right = int8_t;
-  static constexpr int64_t group = 4;
-  static constexpr int32_t kMoved = 128;
-  static Sums dot(Sums sums, Sums left, Sums right) {
-    asm("vpdpbusd %2, %1, %0" : "+v"(sums) : "v"(left), "v"(right));
-    return sums;
-  }
-  static void put(Left* p, Sums x) { _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm512_cvtepi32_epi8(x)); }
+  using Left = NarrowLeft;
+  using Right = NarrowRight;
+  static constexpr int64_t group = kNarrowGroup;
+  static Sums dot(Sums sums, Sums left, Sums right) { return dot_narrow(sums, left, right); }
 };
 
-// Factors of 16 bits, two to a sum.
 struct Wide : Integers {
   using Left = int16_t;
   using Right = int16_t;
   static constexpr int64_t group = 2;
-  static Sums dot(Sums sums, Sums left, Sums right) {
-    asm("vpdpwssd %2, %1, %0" : "+v"(sums) : "v"(left), "v"(right));
-    return sums;
-  }
-  static void put(Left* p, Sums x) { _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm512_cvtepi32_epi16(x)); }
+  static Sums dot(Sums sums, Sums left, Sums right) { return dot_wide(sums, left, right); }
 };
 
-constexpr int64_t kTileRows = 6;
-constexpr int64_t kTileVectors = 4;
-
-bool runs_here() { return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-                          __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
-                          __builtin_cpu_supports("avx512vnni"); }
-
-#else
-
-using Floats = __m256;
-using Sums = __m256i;
-constexpr int64_t kLanes = 8;
-
-inline Floats load(const float* p) { return _mm256_loadu_ps(p); }
-inline void store(float* p, Floats x) { _mm256_storeu_ps(p, x); }
-inline Floats all(float x) { return _mm256_set1_ps(x); }
-inline Floats add(Floats a, Floats b) { return _mm256_add_ps(a, b); }
-inline Floats subtract(Floats a, Floats b) { return _mm256_sub_ps(a, b); }
-inline Floats multiply(Floats a, Floats b) { return _mm256_mul_ps(a, b); }
-inline Floats multiply_add(Floats a, Floats b, Floats c) { return _mm256_fmadd_ps(a, b, c); }
-inline Floats rounded(Floats x) { return _mm256_round_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
-inline Floats clamped(Floats x, float low, float high) { return _mm256_min_ps(_mm256_max_ps(x, all(low)), all(high)); }
-using Doubles = __m256d;
-inline Doubles no_doubles() { return _mm256_setzero_pd(); }
-inline Doubles add_exactly(Doubles total, Floats x) {
-  const Doubles low = _mm256_cvtps_pd(_mm256_castps256_ps128(x));
-  const Doubles high = _mm256_cvtps_pd(_mm256_extractf128_ps(x, 1));
-  return _mm256_add_pd(total, _mm256_add_pd(low, high));
-}
-inline double sum(Doubles x) {
-  const __m128d pair = _mm_add_pd(_mm256_castpd256_pd128(x), _mm256_extractf128_pd(x, 1));
-  return _mm_cvtsd_f64(_mm_add_sd(pair, _mm_unpackhi_pd(pair, pair)));
-}
-inline float sum(Floats x) { return static_cast<float>(sum(add_exactly(no_doubles(), x))); }
-inline Sums nothing() { return _mm256_setzero_si256(); }
-inline Floats converted(Sums x) { return _mm256_cvtepi32_ps(x); }
-inline Sums load_sums(const void* p) { return _mm256_loadu_si256(static_cast<const __m256i*>(p)); }
-inline Sums all(int32_t x) { return _mm256_set1_epi32(x); }
-inline Sums subtract(Sums a, Sums b) { return _mm256_sub_epi32(a, b); }
-inline Sums truncated(Floats x) { return _mm256_cvttps_epi32(x); }
-
-// How factors are read, and how products are summed; see `product`.
-struct Integers {
-  using Total = Sums;
-  static Total none() { return nothing(); }
-  static Sums right(const void* p) { return load_sums(p); }
-  static Sums left(const void* p) {
-    int32_t group;
-    __builtin_memcpy(&group, p, sizeof group);
-    return all(group);
-  }
-};
-
-// Without VNNI, products of 8 bits would be added in 16 bits, which saturate.
-struct Wide : Integers {
-  using Left = int16_t;
-  using Right = int16_t;
-  static constexpr int64_t group = 2;
-  static Sums dot(Sums sums, Sums left, Sums right) { return _mm256_add_epi32(sums, _mm256_madd_epi16(left, right)); }
-  static void put(Left* p, Sums x) {
-    const __m128i low = _mm256_castsi256_si128(x), high = _mm256_extracti128_si256(x, 1);
-    _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm_packs_epi32(low, high));
-  }
-};
-
-struct Narrow : Wide {
-  static constexpr int32_t kMoved = 0;
-};
-
-constexpr int64_t kTileRows = 3;
-constexpr int64_t kTileVectors = 3;
-
-bool runs_here() { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); }
-
-#endif
-
-// Factors of the encoder, which is not exact; one to a sum.
+// Of the encoder, which is not exact.
 struct Reals {
   using Left = float;
   using Right = float;
@@ -306,7 +192,7 @@ int64_t narrow_group() { return Narrow::group; }
 
 int64_t wide_group() { return Wide::group; }
 
-int64_t moved() { return Narrow::kMoved; }
+int64_t moved() { return kMoved; }
 }
 
 namespace {
@@ -383,11 +269,11 @@ void normalise(const Block& block, const float* filtered, const float* scale, Na
   const double spread = sum(power) * part - mean * mean + block.least_power;
   const Floats inverse = all(static_cast<float>(1.0 / std::sqrt(spread)));
   const Floats middle = all(static_cast<float>(mean));
-  const Floats origin = all(static_cast<float>(Narrow::kMoved));
+  const Floats origin = all(static_cast<float>(kMoved));
   for (int64_t c = 0; c < block.filter.channels; c += kLanes) {
     const Floats normal = multiply(subtract(load(filtered + c), middle), inverse);
     const Floats step = clamped(rounded(multiply(normal, load(scale + c))), -kNarrow, kNarrow);
-    Narrow::put(input + c, truncated(add(step, origin)));
+    put(input + c, truncated(add(step, origin)));
   }
 }
 
@@ -414,7 +300,7 @@ inline float clamped(float x, float low, float high) { return std::min(std::max(
 
 // `count` integers of 16 bits; a multiple of kLanes.
 void to_wide(const float* integers, int64_t count, Wide::Left* out) {
-  for (int64_t n = 0; n < count; n += kLanes) Wide::put(out + n, truncated(load(integers + n)));
+  for (int64_t n = 0; n < count; n += kLanes) put(out + n, truncated(load(integers + n)));
 }
 
 void scaled_product(const Linear& layer, const Wide::Left* inputs, int64_t count, float* out) {
@@ -447,7 +333,7 @@ void run_block(const Block* given, const float* f, float* out, const Map* map, i
     product<Narrow>(inputs.data(), block.up, channels, count, hidden, [&](int64_t row, int64_t output, Sums sums) {
       const Floats value = converted(subtract(sums, load_sums(block.up_moved + output)));
       const Floats biased = add(multiply(value, load(block.up_scale + output)), load(biases[row] + output));
-      Narrow::put(between.data() + row * hidden + output, truncated(clamped(biased, 0, kNarrow)));
+      put(between.data() + row * hidden + output, truncated(clamped(biased, 0, kNarrow)));
     });
     product<Narrow>(between.data(), block.down, hidden, count, channels, [&](int64_t row, int64_t output, Sums sums) {
       const Floats value = multiply(converted(sums), load(block.down_scale + output));
@@ -495,8 +381,8 @@ void run_tell(const Tell* tell, float* f, const float* said, const float* unit, 
         const float value = std::nearbyint(steps * unit[(first + n) * step + z]);
         units[n * back.inputs + z] = static_cast<Wide::Left>(clamped(value, -kWide, kWide));
         Narrow::Left* to = &strengths[n * tell->strengths + z];
-        to[0] = static_cast<Narrow::Left>(static_cast<int32_t>(strength) + Narrow::kMoved);
-        to[residuals] = static_cast<Narrow::Left>(static_cast<int32_t>(std::fabs(strength)) + Narrow::kMoved);
+        to[0] = static_cast<Narrow::Left>(static_cast<int32_t>(strength) + kMoved);
+        to[residuals] = static_cast<Narrow::Left>(static_cast<int32_t>(std::fabs(strength)) + kMoved);
       }
     scaled_product(back, units.data(), count, told.data());
     product<Narrow>(strengths.data(), tell->context, tell->strengths, count, channels,

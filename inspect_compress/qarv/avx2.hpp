@@ -1,0 +1,63 @@
+// AVX2, under the names that kernels.cpp uses; avx512.hpp has the same.
+
+#include <immintrin.h>
+
+#include <cstdint>
+
+namespace {
+
+using Floats = __m256;
+using Sums = __m256i;
+constexpr int64_t kLanes = 8;
+
+inline Floats load(const float* p) { return _mm256_loadu_ps(p); }
+inline void store(float* p, Floats x) { _mm256_storeu_ps(p, x); }
+inline Floats all(float x) { return _mm256_set1_ps(x); }
+inline Floats add(Floats a, Floats b) { return _mm256_add_ps(a, b); }
+inline Floats subtract(Floats a, Floats b) { return _mm256_sub_ps(a, b); }
+inline Floats multiply(Floats a, Floats b) { return _mm256_mul_ps(a, b); }
+inline Floats multiply_add(Floats a, Floats b, Floats c) { return _mm256_fmadd_ps(a, b, c); }
+inline Floats rounded(Floats x) { return _mm256_round_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
+inline Floats clamped(Floats x, float low, float high) { return _mm256_min_ps(_mm256_max_ps(x, all(low)), all(high)); }
+using Doubles = __m256d;
+inline Doubles no_doubles() { return _mm256_setzero_pd(); }
+inline Doubles add_exactly(Doubles total, Floats x) {
+  const Doubles low = _mm256_cvtps_pd(_mm256_castps256_ps128(x));
+  const Doubles high = _mm256_cvtps_pd(_mm256_extractf128_ps(x, 1));
+  return _mm256_add_pd(total, _mm256_add_pd(low, high));
+}
+inline double sum(Doubles x) {
+  const __m128d pair = _mm_add_pd(_mm256_castpd256_pd128(x), _mm256_extractf128_pd(x, 1));
+  return _mm_cvtsd_f64(_mm_add_sd(pair, _mm_unpackhi_pd(pair, pair)));
+}
+inline float sum(Floats x) { return static_cast<float>(sum(add_exactly(no_doubles(), x))); }
+inline Sums nothing() { return _mm256_setzero_si256(); }
+inline Floats converted(Sums x) { return _mm256_cvtepi32_ps(x); }
+inline Sums load_sums(const void* p) { return _mm256_loadu_si256(static_cast<const __m256i*>(p)); }
+inline Sums all(int32_t x) { return _mm256_set1_epi32(x); }
+inline Sums subtract(Sums a, Sums b) { return _mm256_sub_epi32(a, b); }
+inline Sums truncated(Floats x) { return _mm256_cvttps_epi32(x); }
+
+// Factors of 16 bits, two to a sum.
+inline Sums dot_wide(Sums sums, Sums left, Sums right) { return _mm256_add_epi32(sums, _mm256_madd_epi16(left, right)); }
+
+inline void put(int16_t* p, Sums x) {
+  const __m128i low = _mm256_castsi256_si128(x), high = _mm256_extracti128_si256(x, 1);
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm_packs_epi32(low, high));
+}
+
+// Factors of 8 bits, too: their products would be added in 16 bits, which saturate.
+using NarrowLeft = int16_t;
+using NarrowRight = int16_t;
+constexpr int64_t kNarrowGroup = 2;
+constexpr int32_t kMoved = 0;
+
+inline Sums dot_narrow(Sums sums, Sums left, Sums right) { return dot_wide(sums, left, right); }
+
+// Of sums that are kept in registers.
+constexpr int64_t kTileRows = 3;
+constexpr int64_t kTileVectors = 3;
+
+bool runs_here() { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); }
+
+}  // namespace
