@@ -19,7 +19,7 @@ test: $(VENV)/installed
 	@echo "==> Running the tests"
 	$(BIN)/pytest -n 2
 
-$(VENV)/installed: pyproject.toml setup.py constraints.txt
+$(VENV)/installed: pyproject.toml setup.py constraints.txt $(wildcard inspect_compress/qarv/*.?pp)
 	@echo "==> Making a virtual environment in $(VENV) and installing the pinned packages (some minutes, 2 GB)"
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'

@@ -3,6 +3,7 @@
 All else is in pyproject.toml.
 """
 
+import zlib
 from pathlib import Path
 
 from setuptools import Extension, setup
@@ -32,12 +33,18 @@ INSTRUCTIONS = {
 """The builds of kernels.cpp; which of them is used is decided by the processor that it runs on."""
 
 
+FOLDER = Path("inspect_compress/qarv")
+SOURCES = zlib.crc32(b"".join((FOLDER / name).read_bytes() for name in ("kernels.cpp", "avx512.hpp", "avx2.hpp")))
+"""Is compiled in: qarv/kernels.py takes no library that was built from others than those beside it."""
+
+
 def kernels(name: str) -> Extension:
     """A library that is loaded by ctypes. Nothing needs it: where it cannot be built, torch computes the same."""
     return Extension(
         f"inspect_compress.qarv._kernels_{name}",
-        ["inspect_compress/qarv/kernels.cpp"],
-        depends=[f"inspect_compress/qarv/{name}.hpp"],
+        [str(FOLDER / "kernels.cpp")],
+        depends=[str(FOLDER / f"{name}.hpp")],
+        define_macros=[("SOURCES", str(SOURCES))],
         extra_compile_args=["-O3", "-g0", "-std=c++17", "-ffp-contract=off", *INSTRUCTIONS[name]],
         optional=True,
     )

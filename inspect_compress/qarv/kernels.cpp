@@ -186,6 +186,8 @@ struct Map {
 
 int usable() { return runs_here(); }
 
+int64_t sources() { return SOURCES; }
+
 int64_t lanes() { return kLanes; }
 
 int64_t narrow_group() { return Narrow::group; }

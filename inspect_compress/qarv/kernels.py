@@ -1,6 +1,7 @@
 """Calls to kernels.cpp, where a compiler built it and the processor has what it needs; fused.py knows what for."""
 
 import ctypes
+import zlib
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -12,7 +13,8 @@ from torch import Tensor
 FASTEST_FIRST = ("avx512", "avx2")
 """The builds of kernels.cpp: setup.py says with which instructions. torch has the same names for what it may use."""
 
-_FOLDER = Path(__file__).parent
+FOLDER = Path(__file__).parent
+_SOURCES = ("kernels.cpp", "avx512.hpp", "avx2.hpp")
 
 
 class Filter(ctypes.Structure):
@@ -151,6 +153,22 @@ class Kernels:
         return parts.permute(0, 2, 1, 3).contiguous()
 
 
+def _is_built_from_these(path: Path) -> bool:
+    """Whether a library can be loaded, and says that it was built from the sources beside it."""
+    try:
+        function, expected = ctypes.CDLL(str(path)).sources, sources()
+    except (OSError, AttributeError):
+        return False
+    function.restype = ctypes.c_int64
+    return bool(function() == expected)
+
+
+@cache
+def sources() -> int:
+    """The checksum of the sources beside this file; setup.py compiles it into each library."""
+    return zlib.crc32(b"".join((FOLDER / name).read_bytes() for name in _SOURCES))
+
+
 def _capabilities() -> tuple[str, ...]:
     capability = torch.backends.cpu.get_cpu_capability().lower()
     return FASTEST_FIRST[FASTEST_FIRST.index(capability) :] if capability in FASTEST_FIRST else ()
@@ -163,5 +181,10 @@ def fastest_kernels() -> Kernels | None:
 
 
 def all_kernels() -> dict[str, Kernels]:
-    """All builds that there are by their names, the fastest first."""
-    return {name: Kernels(name, path) for name in FASTEST_FIRST for path in _FOLDER.glob(f"_kernels_{name}.*")}
+    """All builds of these sources by their names, the fastest first."""
+    return {
+        name: Kernels(name, path)
+        for name in FASTEST_FIRST
+        for path in FOLDER.glob(f"_kernels_{name}.*")
+        if _is_built_from_these(path)
+    }

@@ -3,9 +3,11 @@
 The encoder's are floats, and nearly those of torch.
 """
 
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,7 +20,7 @@ from torch import Tensor
 
 from inspect_compress.errors import ConfigError
 from inspect_compress.qarv import fused as fused_layers
-from inspect_compress.qarv import strips
+from inspect_compress.qarv import kernels, strips
 from inspect_compress.qarv.fused import FusedLayers, fastest_layers
 from inspect_compress.qarv.kernels import all_kernels, fastest_kernels
 from inspect_compress.qarv.layers import ExactConditions, Layers, Tensors, TorchLayers
@@ -277,6 +279,20 @@ def test_this_machine_takes_the_fastest_build() -> None:
     assert kernels
     assert kernels.lanes == max(each.lanes for each in all_kernels().values() if each.usable)
     assert isinstance(fastest_layers(), FusedLayers)
+
+
+def test_a_build_of_other_sources_is_not_taken(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for file in kernels.FOLDER.glob("*kernels*"):
+        shutil.copy(file, tmp_path)
+    for header in kernels.FOLDER.glob("*.hpp"):
+        (tmp_path / header.name).write_bytes(header.read_bytes() + b"// edited since")
+    (tmp_path / "_kernels_avx2.of-another-system.so").write_bytes(b"no library")
+    monkeypatch.setattr(kernels, "FOLDER", tmp_path)
+    kernels.sources.cache_clear()
+    try:
+        assert not all_kernels()
+    finally:
+        kernels.sources.cache_clear()
 
 
 @pytest.mark.parametrize(("capability", "expected"), [("default", "TorchLayers 0"), ("avx2", "FusedLayers 8")])
