@@ -34,7 +34,8 @@ INSTRUCTIONS = {
 
 
 FOLDER = Path("inspect_compress/qarv")
-SOURCES = zlib.crc32(b"".join((FOLDER / name).read_bytes() for name in ("kernels.cpp", "avx512.hpp", "avx2.hpp")))
+FILES = [FOLDER / name for name in ("kernels.cpp", "pool.hpp", "avx512.hpp", "avx2.hpp")]
+SOURCES = zlib.crc32(b"".join(file.read_bytes() for file in FILES))
 """Is compiled in: qarv/kernels.py takes no library that was built from others than those beside it."""
 
 
@@ -42,10 +43,10 @@ def kernels(name: str) -> Extension:
     """A library that is loaded by ctypes. Nothing needs it: where it cannot be built, torch computes the same."""
     return Extension(
         f"inspect_compress.qarv._kernels_{name}",
-        [str(FOLDER / "kernels.cpp")],
-        depends=[str(FOLDER / f"{name}.hpp")],
+        [str(FILES[0])],
+        depends=[str(file) for file in FILES],
         define_macros=[("SOURCES", str(SOURCES))],
-        extra_compile_args=["-O3", "-g0", "-std=c++17", "-ffp-contract=off", *INSTRUCTIONS[name]],
+        extra_compile_args=["-O3", "-g0", "-std=c++17", "-ffp-contract=off", "-pthread", *INSTRUCTIONS[name]],
         optional=True,
     )
 

@@ -37,10 +37,8 @@ from inspect_compress.qarv.layers import (
 from inspect_compress.qarv.likelihood import SCALE_STEPS
 from inspect_compress.qarv.network import LMBDA_STEPS, Conditions
 from inspect_compress.qarv.products import WIDE, FastestProducts, halvings, shifted_bias
-from inspect_compress.qarv.strips import in_strips
+from inspect_compress.qarv.threads import threads_here
 
-_POSITIONS = 2048
-"""Positions in a strip at most: for threads to share; memory does not depend on it."""
 _SIDE = 5
 _PATCH = 16 * 16
 
@@ -126,13 +124,8 @@ class _Block:
         _check(channels == self._channels)
         maps = _maps(index, height, width)
         out = torch.empty_like(f)
-        pictures = list(zip(_each(f), _each(out), map(ctypes.addressof, maps), strict=True))
-
-        def rows(start: int, stop: int) -> None:
-            for one, result, cells in pictures:
-                self._kernels.block(self._passed, one, result, cells, height, width, start, stop)
-
-        in_strips(rows, height, batch * width, _POSITIONS)
+        for one, result, cells in zip(_each(f), _each(out), map(ctypes.addressof, maps), strict=True):
+            self._kernels.block(self._passed, one, result, cells, height, width, threads_here())
         return out
 
 
@@ -147,13 +140,9 @@ class _Rows:
         _check(f.shape[-1] == self._linear.inputs and _is_for(table, len(f), len(places), latents))
         out = torch.empty(len(f), len(places), latents, dtype=torch.uint8)
         step, layer, where = latents if table.shape[1] > 1 else 0, self._linear.passed, places.data_ptr()
-        pictures = list(zip(_each(f), _each(table, len(f)), _each(out), strict=True))
-
-        def part(start: int, stop: int) -> None:
-            for one, added, result in pictures:
-                self._kernels.rows(layer, one, where, added, step, latents, SCALE_STEPS - 1, result, start, stop)
-
-        in_strips(part, len(places), len(f), _POSITIONS)
+        count, threads = len(places), threads_here()
+        for one, added, result in zip(_each(f), _each(table, len(f)), _each(out), strict=True):
+            self._kernels.rows(layer, one, where, added, step, latents, SCALE_STEPS - 1, result, count, threads)
         return out
 
 
@@ -182,13 +171,8 @@ class _Tell:
         _check(channels == self._tell.residuals and steps.shape[:2] == (len(f), len(places)))
         _check(_is_for(unit, len(f), len(places), channels))
         step, where = channels if unit.shape[1] > 1 else 0, places.data_ptr()
-        pictures = list(zip(_each(f), _each(steps), _each(unit, len(f)), strict=True))
-
-        def part(start: int, stop: int) -> None:
-            for one, said, units in pictures:
-                self._kernels.tell(self._passed, one, said, units, step, where, start, stop)
-
-        in_strips(part, len(places), len(f), _POSITIONS)
+        for one, said, units in zip(_each(f), _each(steps), _each(unit, len(f)), strict=True):
+            self._kernels.tell(self._passed, one, said, units, step, where, len(places), threads_here())
 
 
 class _Double:
@@ -204,14 +188,9 @@ class _Double:
         batch, height, width, channels = f.shape
         _check(channels == self._linear.inputs)
         out = torch.empty(batch, 2 * height, 2 * width, self._linear.outputs // 4)
-
-        bias, pictures = self._bias.data_ptr(), list(zip(_each(f), _each(out), strict=True))
-
-        def rows(start: int, stop: int) -> None:
-            for one, result in pictures:
-                self._kernels.double(self._linear.passed, bias, one, result, width, start, stop)
-
-        in_strips(rows, height, batch * width, _POSITIONS)
+        layer, bias = self._linear.passed, self._bias.data_ptr()
+        for one, result in zip(_each(f), _each(out), strict=True):
+            self._kernels.double(layer, bias, one, result, height, width, threads_here())
         return out
 
 
@@ -226,14 +205,8 @@ class _Leave:
         batch, height, width, channels = f.shape
         _check(channels == self._linear.inputs)
         out = torch.empty(batch, BLOCK * (height + 1), BLOCK * (width + 1))
-
-        pictures = list(zip(_each(f), _each(out), strict=True))
-
-        def rows(start: int, stop: int) -> None:
-            for one, result in pictures:
-                self._kernels.leave(self._linear.passed, one, result, height, width, start, stop)
-
-        in_strips(rows, height + 1, batch * width, _POSITIONS)
+        for one, result in zip(_each(f), _each(out), strict=True):
+            self._kernels.leave(self._linear.passed, one, result, height, width, threads_here())
         return out
 
 
@@ -264,13 +237,10 @@ class _EncoderBlock(nn.Module):
         f, maps = f.contiguous(), _maps(cells, height, width) * batch
         out = torch.empty_like(f)
         block = ctypes.addressof(self._block)
-        pictures = list(zip(_each(f), _each(out), _each(table), map(ctypes.addressof, maps), strict=True))
-
-        def rows(start: int, stop: int) -> None:
-            for one, result, factors, places in pictures:
-                self._kernels.encoder_block(block, one, result, factors, places, height, width, start, stop)
-
-        in_strips(rows, height, batch * width, _POSITIONS)
+        for one, result, factors, places in zip(
+            _each(f), _each(out), _each(table), map(ctypes.addressof, maps), strict=True
+        ):
+            self._kernels.encoder_block(block, one, result, factors, places, height, width, threads_here())
         return out
 
 
@@ -297,13 +267,9 @@ class _Wanted:
         _check(f.shape == h.shape and f.shape[-1] == self._width)
         out = torch.empty(len(f), len(places), channels)
         posterior, where = ctypes.addressof(self._posterior), places.data_ptr()
-        pictures = list(zip(_each(f), _each(h), _each(out), strict=True))
-
-        def part(start: int, stop: int) -> None:
-            for decoder, encoder, result in pictures:
-                self._kernels.posterior(posterior, decoder, encoder, where, channels, result, start, stop)
-
-        in_strips(part, len(places), len(f), _POSITIONS)
+        count, threads = len(places), threads_here()
+        for decoder, encoder, result in zip(_each(f), _each(h), _each(out), strict=True):
+            self._kernels.posterior(posterior, decoder, encoder, where, channels, result, count, threads)
         return out
 
 

@@ -17,9 +17,12 @@
 #include <cstdint>
 #include <vector>
 
+#include "pool.hpp"
+
 namespace {
 
 constexpr int64_t kChunk = 60;           // places that go through a layer together, in the nearest cache
+constexpr int64_t kParts = 4;            // that each thread takes of a layer, for those that come late
 constexpr int64_t kReach = 2;            // of a filter, to each side
 constexpr int64_t kSide = 2 * kReach + 1;
 constexpr int64_t kAtOnce = 8;           // places of a row that are filtered together
@@ -199,6 +202,13 @@ int64_t moved() { return kMoved; }
 
 namespace {
 
+// Calls `work(start, stop)` for all of `rows`, of `width` places each, in parts that are worth a thread's while.
+template <class Work>
+void in_parts(int64_t rows, int64_t width, int64_t threads, const Work& work) {
+  const int64_t least = (2 * kChunk + width - 1) / width;
+  pool->share(rows, std::max(least, rows / (kParts * threads)), threads, work);
+}
+
 inline int64_t index_at(const Map& map, int64_t y, int64_t x) {
   return map.index[y / map.rows * map.cells_in_row + x / map.columns];
 }
@@ -316,188 +326,205 @@ void scaled_product(const Linear& layer, const Wide::Left* inputs, int64_t count
 
 extern "C" {
 
-// A block for the rows from `start` to before `stop` of one picture's features, `(height, width, channels)`.
+// A block, of one picture's features, `(height, width, channels)`.
 void run_block(const Block* given, const float* f, float* out, const Map* map, int64_t height, int64_t width,
-               int64_t start, int64_t stop) {
+               int64_t threads) {
   const Block& block = *given;
   const int64_t channels = block.filter.channels, hidden = block.hidden;
-  std::vector<Narrow::Left> inputs(kChunk * channels), between(kChunk * hidden);
-  std::vector<float> filtered(kChunk * channels);
-  std::vector<const float*> biases(kChunk);
-  for (int64_t first = start * width; first < stop * width; first += kChunk) {
-    const int64_t count = std::min(kChunk, stop * width - first);
-    filter(block.filter, f, height, width, first, count, filtered.data());
-    for (int64_t n = 0; n < count; ++n) {
-      const int64_t index = index_at(*map, (first + n) / width, (first + n) % width);
-      normalise(block, filtered.data() + n * channels, block.scale + index * channels, inputs.data() + n * channels);
-      biases[n] = block.up_bias + index * hidden;
+  in_parts(height, width, threads, [&](int64_t start, int64_t stop) {
+    std::vector<Narrow::Left> inputs(kChunk * channels), between(kChunk * hidden);
+    std::vector<float> filtered(kChunk * channels);
+    std::vector<const float*> biases(kChunk);
+    for (int64_t first = start * width; first < stop * width; first += kChunk) {
+      const int64_t chunk = std::min(kChunk, stop * width - first);
+      filter(block.filter, f, height, width, first, chunk, filtered.data());
+      for (int64_t n = 0; n < chunk; ++n) {
+        const int64_t index = index_at(*map, (first + n) / width, (first + n) % width);
+        normalise(block, filtered.data() + n * channels, block.scale + index * channels, inputs.data() + n * channels);
+        biases[n] = block.up_bias + index * hidden;
+      }
+      product<Narrow>(inputs.data(), block.up, channels, chunk, hidden, [&](int64_t row, int64_t output, Sums sums) {
+        const Floats value = converted(subtract(sums, load_sums(block.up_moved + output)));
+        const Floats biased = add(multiply(value, load(block.up_scale + output)), load(biases[row] + output));
+        put(between.data() + row * hidden + output, truncated(clamped(biased, 0, kNarrow)));
+      });
+      product<Narrow>(between.data(), block.down, hidden, chunk, channels, [&](int64_t row, int64_t output, Sums sums) {
+        const Floats value = multiply(converted(sums), load(block.down_scale + output));
+        const int64_t place = (first + row) * channels + output;
+        const Floats result = add(add(value, load(block.down_bias + output)), load(f + place));
+        store(out + place, clamped(rounded(result), -kWide, kWide));
+      });
     }
-    product<Narrow>(inputs.data(), block.up, channels, count, hidden, [&](int64_t row, int64_t output, Sums sums) {
-      const Floats value = converted(subtract(sums, load_sums(block.up_moved + output)));
-      const Floats biased = add(multiply(value, load(block.up_scale + output)), load(biases[row] + output));
-      put(between.data() + row * hidden + output, truncated(clamped(biased, 0, kNarrow)));
-    });
-    product<Narrow>(between.data(), block.down, hidden, count, channels, [&](int64_t row, int64_t output, Sums sums) {
-      const Floats value = multiply(converted(sums), load(block.down_scale + output));
-      const int64_t place = (first + row) * channels + output;
-      const Floats result = add(add(value, load(block.down_bias + output)), load(f + place));
-      store(out + place, clamped(rounded(result), -kWide, kWide));
-    });
-  }
+  });
 }
 
-// The row of the probability tables for each latent at places `start` to before `stop`, `(places, latents)`.
+// The row of the probability tables for each latent at `count` places, `(count, latents)`.
 // `table` is added to the layer's outputs: latents in a row, `step` numbers from one place to the next.
 void run_rows(const Linear* layer, const float* f, const int64_t* places, const float* table, int64_t step,
-              int64_t latents, int64_t last, uint8_t* out, int64_t start, int64_t stop) {
-  std::vector<Wide::Left> inputs(kChunk * layer->inputs);
-  std::vector<float> scaled(kChunk * layer->outputs);
-  for (int64_t first = start; first < stop; first += kChunk) {
-    const int64_t count = std::min(kChunk, stop - first);
-    for (int64_t n = 0; n < count; ++n)
-      to_wide(f + places[first + n] * layer->inputs, layer->inputs, inputs.data() + n * layer->inputs);
-    scaled_product(*layer, inputs.data(), count, scaled.data());
-    for (int64_t n = 0; n < count; ++n)
-      for (int64_t z = 0; z < latents; ++z) {
-        const float row = scaled[n * layer->outputs + z] + table[(first + n) * step + z];
-        out[(first + n) * latents + z] = static_cast<uint8_t>(clamped(std::nearbyint(row), 0.0f, static_cast<float>(last)));
-      }
-  }
+              int64_t latents, int64_t last, uint8_t* out, int64_t count, int64_t threads) {
+  in_parts(count, 1, threads, [&](int64_t start, int64_t stop) {
+    std::vector<Wide::Left> inputs(kChunk * layer->inputs);
+    std::vector<float> scaled(kChunk * layer->outputs);
+    for (int64_t first = start; first < stop; first += kChunk) {
+      const int64_t chunk = std::min(kChunk, stop - first);
+      for (int64_t n = 0; n < chunk; ++n)
+        to_wide(f + places[first + n] * layer->inputs, layer->inputs, inputs.data() + n * layer->inputs);
+      scaled_product(*layer, inputs.data(), chunk, scaled.data());
+      for (int64_t n = 0; n < chunk; ++n)
+        for (int64_t z = 0; z < latents; ++z) {
+          const float row = scaled[n * layer->outputs + z] + table[(first + n) * step + z];
+          const float inside = clamped(std::nearbyint(row), 0.0f, static_cast<float>(last));
+          out[(first + n) * latents + z] = static_cast<uint8_t>(inside);
+        }
+    }
+  });
 }
 
-// Adds to the features at places `start` to before `stop` what the residuals there say, `(places, residuals)`.
+// Adds to the features at `count` places what the residuals there say, `(count, residuals)`.
 // `unit` makes units of the features of them: residuals in a row, `step` numbers from one place to the next.
 void run_tell(const Tell* tell, float* f, const float* said, const float* unit, int64_t step, const int64_t* places,
-              int64_t start, int64_t stop) {
+              int64_t count, int64_t threads) {
   const Linear& back = tell->back;
   const int64_t channels = back.outputs, residuals = tell->residuals;
-  std::vector<Wide::Left> units(kChunk * back.inputs);
-  std::vector<Narrow::Left> strengths(kChunk * tell->strengths);
-  std::vector<float> told(kChunk * channels);
-  for (int64_t first = start; first < stop; first += kChunk) {
-    const int64_t count = std::min(kChunk, stop - first);
-    for (int64_t n = 0; n < count; ++n)
-      for (int64_t z = 0; z < residuals; ++z) {
-        const float steps = said[(first + n) * residuals + z];
-        const float strength = clamped(steps, -kStrength, kStrength);
-        const float value = std::nearbyint(steps * unit[(first + n) * step + z]);
-        units[n * back.inputs + z] = static_cast<Wide::Left>(clamped(value, -kWide, kWide));
-        Narrow::Left* to = &strengths[n * tell->strengths + z];
-        to[0] = static_cast<Narrow::Left>(static_cast<int32_t>(strength) + kMoved);
-        to[residuals] = static_cast<Narrow::Left>(static_cast<int32_t>(std::fabs(strength)) + kMoved);
+  in_parts(count, 1, threads, [&](int64_t start, int64_t stop) {
+    std::vector<Wide::Left> units(kChunk * back.inputs);
+    std::vector<Narrow::Left> strengths(kChunk * tell->strengths);
+    std::vector<float> told(kChunk * channels);
+    for (int64_t first = start; first < stop; first += kChunk) {
+      const int64_t chunk = std::min(kChunk, stop - first);
+      for (int64_t n = 0; n < chunk; ++n)
+        for (int64_t z = 0; z < residuals; ++z) {
+          const float steps = said[(first + n) * residuals + z];
+          const float strength = clamped(steps, -kStrength, kStrength);
+          const float value = std::nearbyint(steps * unit[(first + n) * step + z]);
+          units[n * back.inputs + z] = static_cast<Wide::Left>(clamped(value, -kWide, kWide));
+          Narrow::Left* to = &strengths[n * tell->strengths + z];
+          to[0] = static_cast<Narrow::Left>(static_cast<int32_t>(strength) + kMoved);
+          to[residuals] = static_cast<Narrow::Left>(static_cast<int32_t>(std::fabs(strength)) + kMoved);
+        }
+      scaled_product(back, units.data(), chunk, told.data());
+      product<Narrow>(strengths.data(), tell->context, tell->strengths, chunk, channels,
+                      [&](int64_t row, int64_t output, Sums sums) {
+                        const Floats value = converted(subtract(sums, load_sums(tell->context_moved + output)));
+                        const Floats scaled = multiply(value, load(tell->context_scale + output));
+                        float* here = told.data() + row * channels + output;
+                        store(here, add(load(here), add(scaled, load(tell->context_bias + output))));
+                      });
+      for (int64_t n = 0; n < chunk; ++n) {
+        float* here = told.data() + n * channels;
+        for (int64_t z = 0; z < residuals; ++z) here[tell->first + z] += units[n * back.inputs + z];
+        float* features = f + places[first + n] * channels;
+        for (int64_t c = 0; c < channels; c += kLanes)
+          store(features + c, clamped(rounded(add(load(here + c), load(features + c))), -kWide, kWide));
       }
-    scaled_product(back, units.data(), count, told.data());
-    product<Narrow>(strengths.data(), tell->context, tell->strengths, count, channels,
-                    [&](int64_t row, int64_t output, Sums sums) {
-                      const Floats value = converted(subtract(sums, load_sums(tell->context_moved + output)));
-                      const Floats scaled = multiply(value, load(tell->context_scale + output));
-                      float* here = told.data() + row * channels + output;
-                      store(here, add(load(here), add(scaled, load(tell->context_bias + output))));
-                    });
-    for (int64_t n = 0; n < count; ++n) {
-      float* here = told.data() + n * channels;
-      for (int64_t z = 0; z < residuals; ++z) here[tell->first + z] += units[n * back.inputs + z];
-      float* features = f + places[first + n] * channels;
-      for (int64_t c = 0; c < channels; c += kLanes)
-        store(features + c, clamped(rounded(add(load(here + c), load(features + c))), -kWide, kWide));
     }
-  }
+  });
 }
 
-// Features, `(height, width, inputs)`, to those of the next finer stride, `(2 height, 2 width, outputs / 4)`: rows from
-// `start` to before `stop` of the first.
-void run_double(const Linear* layer, const float* bias, const float* f, float* out, int64_t width, int64_t start,
-                int64_t stop) {
+// Features, `(height, width, inputs)`, to those of the next finer stride, `(2 height, 2 width, outputs / 4)`.
+void run_double(const Linear* layer, const float* bias, const float* f, float* out, int64_t height, int64_t width,
+                int64_t threads) {
   const int64_t channels = layer->outputs / 4;
-  std::vector<Wide::Left> inputs(kChunk * layer->inputs);
-  for (int64_t first = start * width; first < stop * width; first += kChunk) {
-    const int64_t count = std::min(kChunk, stop * width - first);
-    to_wide(f + first * layer->inputs, count * layer->inputs, inputs.data());
-    product<Wide>(inputs.data(), layer->weights, layer->inputs, count, layer->outputs,
-                  [&](int64_t row, int64_t output, Sums sums) {
-                    const Floats value = multiply(converted(sums), load(layer->scale + output));
-                    const Floats result = clamped(rounded(add(value, load(bias + output))), -kWide, kWide);
-                    const int64_t quarter = output / channels;
-                    const int64_t y = 2 * ((first + row) / width) + quarter / 2;
-                    const int64_t x = 2 * ((first + row) % width) + quarter % 2;
-                    store(out + (y * 2 * width + x) * channels + output % channels, result);
-                  });
-  }
+  in_parts(height, width, threads, [&](int64_t start, int64_t stop) {
+    std::vector<Wide::Left> inputs(kChunk * layer->inputs);
+    for (int64_t first = start * width; first < stop * width; first += kChunk) {
+      const int64_t chunk = std::min(kChunk, stop * width - first);
+      to_wide(f + first * layer->inputs, chunk * layer->inputs, inputs.data());
+      product<Wide>(inputs.data(), layer->weights, layer->inputs, chunk, layer->outputs,
+                    [&](int64_t row, int64_t output, Sums sums) {
+                      const Floats value = multiply(converted(sums), load(layer->scale + output));
+                      const Floats result = clamped(rounded(add(value, load(bias + output))), -kWide, kWide);
+                      const int64_t quarter = output / channels;
+                      const int64_t y = 2 * ((first + row) / width) + quarter / 2;
+                      const int64_t x = 2 * ((first + row) % width) + quarter % 2;
+                      store(out + (y * 2 * width + x) * channels + output % channels, result);
+                    });
+    }
+  });
 }
 
-// The sum of the patches that features, `(height, width, inputs)`, stand for: rows of 8 lines, from `start` to before
-// `stop`, of `out`, `(8 (height + 1), 8 (width + 1))`. A patch reaches into the row below.
-void run_leave(const Linear* layer, const float* f, float* out, int64_t height, int64_t width, int64_t start,
-               int64_t stop) {
+// The sum of the patches that features, `(height, width, inputs)`, stand for, `(8 (height + 1), 8 (width + 1))`. A patch
+// reaches into the row below.
+void run_leave(const Linear* layer, const float* f, float* out, int64_t height, int64_t width, int64_t threads) {
   constexpr int64_t kStride = 8, kSupport = 2 * kStride;
   const int64_t line = kStride * (width + 1);
-  std::vector<Wide::Left> inputs(kChunk * layer->inputs);
-  std::fill(out + start * kStride * line, out + stop * kStride * line, 0.0f);
-  const int64_t last = std::min(stop, height) * width;
-  for (int64_t first = std::max<int64_t>(0, start - 1) * width; first < last; first += kChunk) {
-    const int64_t count = std::min(kChunk, last - first);
-    to_wide(f + first * layer->inputs, count * layer->inputs, inputs.data());
-    product<Wide>(inputs.data(), layer->weights, layer->inputs, count, kSupport * kSupport,
-                  [&](int64_t row, int64_t output, Sums sums) {
-                    const int64_t y = kStride * ((first + row) / width) + output / kSupport;
-                    if (y < start * kStride || y >= stop * kStride) return;
-                    const int64_t x = kStride * ((first + row) % width) + output % kSupport;
-                    const Floats patch = rounded(multiply(converted(sums), load(layer->scale + output)));
-                    store(out + y * line + x, add(load(out + y * line + x), patch));
-                  });
-  }
+  in_parts(height + 1, width, threads, [&](int64_t start, int64_t stop) {
+    std::vector<Wide::Left> inputs(kChunk * layer->inputs);
+    std::fill(out + start * kStride * line, out + stop * kStride * line, 0.0f);
+    const int64_t last = std::min(stop, height) * width;
+    for (int64_t first = std::max<int64_t>(0, start - 1) * width; first < last; first += kChunk) {
+      const int64_t chunk = std::min(kChunk, last - first);
+      to_wide(f + first * layer->inputs, chunk * layer->inputs, inputs.data());
+      product<Wide>(inputs.data(), layer->weights, layer->inputs, chunk, kSupport * kSupport,
+                    [&](int64_t row, int64_t output, Sums sums) {
+                      const int64_t y = kStride * ((first + row) / width) + output / kSupport;
+                      if (y < start * kStride || y >= stop * kStride) return;
+                      const int64_t x = kStride * ((first + row) % width) + output % kSupport;
+                      const Floats patch = rounded(multiply(converted(sums), load(layer->scale + output)));
+                      store(out + y * line + x, add(load(out + y * line + x), patch));
+                    });
+    }
+  });
 }
 
 // A block of the encoder, as run_block. `table` is λ's, `(cells, 2, channels)`: a factor and an addition for each channel.
 void run_encoder_block(const EncoderBlock* given, const float* f, float* out, const float* table, const Map* map,
-                       int64_t height, int64_t width, int64_t start, int64_t stop) {
+                       int64_t height, int64_t width, int64_t threads) {
   const EncoderBlock& block = *given;
   const int64_t channels = block.filter.channels, hidden = block.hidden;
-  std::vector<float> filtered(kChunk * channels), between(kChunk * hidden);
-  for (int64_t first = start * width; first < stop * width; first += kChunk) {
-    const int64_t count = std::min(kChunk, stop * width - first);
-    filter(block.filter, f, height, width, first, count, filtered.data());
-    for (int64_t n = 0; n < count; ++n) {
-      const float* cell = table + index_at(*map, (first + n) / width, (first + n) % width) * 2 * channels;
-      normalise_reals(filtered.data() + n * channels, channels, cell);
+  in_parts(height, width, threads, [&](int64_t start, int64_t stop) {
+    std::vector<float> filtered(kChunk * channels), between(kChunk * hidden);
+    for (int64_t first = start * width; first < stop * width; first += kChunk) {
+      const int64_t chunk = std::min(kChunk, stop * width - first);
+      filter(block.filter, f, height, width, first, chunk, filtered.data());
+      for (int64_t n = 0; n < chunk; ++n) {
+        const float* cell = table + index_at(*map, (first + n) / width, (first + n) % width) * 2 * channels;
+        normalise_reals(filtered.data() + n * channels, channels, cell);
+      }
+      product<Reals>(filtered.data(), block.up, channels, chunk, hidden, [&](int64_t row, int64_t output, Floats sums) {
+        store(between.data() + row * hidden + output, at_least_zero(add(sums, load(block.up_bias + output))));
+      });
+      product<Reals>(between.data(), block.down, hidden, chunk, channels,
+                     [&](int64_t row, int64_t output, Floats sums) {
+                       const int64_t place = (first + row) * channels + output;
+                       store(out + place, add(add(sums, load(block.down_bias + output)), load(f + place)));
+                     });
     }
-    product<Reals>(filtered.data(), block.up, channels, count, hidden, [&](int64_t row, int64_t output, Floats sums) {
-      store(between.data() + row * hidden + output, at_least_zero(add(sums, load(block.up_bias + output))));
-    });
-    product<Reals>(between.data(), block.down, hidden, count, channels, [&](int64_t row, int64_t output, Floats sums) {
-      const int64_t place = (first + row) * channels + output;
-      store(out + place, add(add(sums, load(block.down_bias + output)), load(f + place)));
-    });
-  }
+  });
 }
 
-// What the encoder wants at places `start` to before `stop`, `(places, latents)`, `wanted` of which are real. `f` are the
-// decoder's features, `h` the encoder's.
+// What the encoder wants at `count` places, `(count, wanted)`: the first of `latents`. `f` are the decoder's features, `h`
+// the encoder's.
 void run_posterior(const Posterior* given, const float* f, const float* h, const int64_t* places, int64_t wanted,
-                   float* out, int64_t start, int64_t stop) {
+                   float* out, int64_t count, int64_t threads) {
   const Posterior& posterior = *given;
   const int64_t width = posterior.width, latents = posterior.latents;
-  std::vector<float> both(kChunk * 2 * width), own(kChunk * width), between(kChunk * width), result(kChunk * latents);
-  for (int64_t first = start; first < stop; first += kChunk) {
-    const int64_t count = std::min(kChunk, stop - first);
-    for (int64_t n = 0; n < count; ++n) {
-      const float *decoder = f + places[first + n] * width, *encoder = h + places[first + n] * width;
-      std::copy(decoder, decoder + width, both.begin() + n * 2 * width);
-      std::copy(encoder, encoder + width, both.begin() + (n * 2 + 1) * width);
-      std::copy(encoder, encoder + width, own.begin() + n * width);
+  in_parts(count, 1, threads, [&](int64_t start, int64_t stop) {
+    std::vector<float> both(kChunk * 2 * width), own(kChunk * width), between(kChunk * width), result(kChunk * latents);
+    for (int64_t first = start; first < stop; first += kChunk) {
+      const int64_t chunk = std::min(kChunk, stop - first);
+      for (int64_t n = 0; n < chunk; ++n) {
+        const float *decoder = f + places[first + n] * width, *encoder = h + places[first + n] * width;
+        std::copy(decoder, decoder + width, both.begin() + n * 2 * width);
+        std::copy(encoder, encoder + width, both.begin() + (n * 2 + 1) * width);
+        std::copy(encoder, encoder + width, own.begin() + n * width);
+      }
+      product<Reals>(both.data(), posterior.up, 2 * width, chunk, width, [&](int64_t row, int64_t output, Floats sums) {
+        store(between.data() + row * width + output, at_least_zero(add(sums, load(posterior.up_bias + output))));
+      });
+      product<Reals>(own.data(), posterior.direct, width, chunk, latents,
+                     [&](int64_t row, int64_t output, Floats sums) {
+                       float* here = result.data() + row * latents + output;
+                       store(here, add(sums, load(posterior.direct_bias + output)));
+                     });
+      product<Reals>(between.data(), posterior.down, width, chunk, latents,
+                     [&](int64_t row, int64_t output, Floats sums) {
+                       float* here = result.data() + row * latents + output;
+                       store(here, add(load(here), add(sums, load(posterior.down_bias + output))));
+                     });
+      for (int64_t n = 0; n < chunk; ++n)
+        std::copy_n(result.begin() + n * latents, wanted, out + (first + n) * wanted);
     }
-    product<Reals>(both.data(), posterior.up, 2 * width, count, width, [&](int64_t row, int64_t output, Floats sums) {
-      store(between.data() + row * width + output, at_least_zero(add(sums, load(posterior.up_bias + output))));
-    });
-    product<Reals>(own.data(), posterior.direct, width, count, latents, [&](int64_t row, int64_t output, Floats sums) {
-      store(result.data() + row * latents + output, add(sums, load(posterior.direct_bias + output)));
-    });
-    product<Reals>(between.data(), posterior.down, width, count, latents, [&](int64_t row, int64_t output, Floats sums) {
-      float* here = result.data() + row * latents + output;
-      store(here, add(load(here), add(sums, load(posterior.down_bias + output))));
-    });
-    for (int64_t n = 0; n < count; ++n)
-      std::copy_n(result.begin() + n * latents, wanted, out + (first + n) * wanted);
-  }
+  });
 }
 }

@@ -14,7 +14,7 @@ FASTEST_FIRST = ("avx512", "avx2")
 """The builds of kernels.cpp: setup.py says with which instructions. torch has the same names for what it may use."""
 
 FOLDER = Path(__file__).parent
-_SOURCES = ("kernels.cpp", "avx512.hpp", "avx2.hpp")
+_SOURCES = ("kernels.cpp", "pool.hpp", "avx512.hpp", "avx2.hpp")
 
 
 class Filter(ctypes.Structure):
@@ -116,12 +116,12 @@ class Kernels:
     def __init__(self, name: str, path: Path) -> None:
         self.name = name
         self._library = ctypes.CDLL(str(path))
-        self.block = self._function("run_block", 8)
+        self.block = self._function("run_block", 7)
         self.rows = self._function("run_rows", 10)
         self.tell = self._function("run_tell", 8)
         self.double = self._function("run_double", 7)
-        self.leave = self._function("run_leave", 7)
-        self.encoder_block = self._function("run_encoder_block", 9)
+        self.leave = self._function("run_leave", 6)
+        self.encoder_block = self._function("run_encoder_block", 8)
         self.posterior = self._function("run_posterior", 8)
         self.usable = bool(self._library.usable()) and name in _capabilities()
         """Whether this processor has the instructions, and torch is not told by ATEN_CPU_CAPABILITY to do without."""

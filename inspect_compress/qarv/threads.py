@@ -42,13 +42,18 @@ def one_thread() -> Iterator[None]:
                 torch.set_num_threads(_before)
 
 
+def threads_here() -> int:
+    """How many threads may share one piece of work: as many as torch had at the start, or one, on such a thread."""
+    return 1 if getattr(_worker, "busy", False) else _THREADS
+
+
 def side_by_side(function: Callable[[In], Out], items: Iterable[In]) -> list[Out]:
     """The results of `function` for all items, in their order; on as many threads as torch had at the start.
 
     Called from within such a thread, it works on that thread alone.
     """
     items = list(items)
-    if len(items) < 2 or _THREADS == 1 or getattr(_worker, "busy", False):
+    if len(items) < 2 or threads_here() == 1:
         return [function(item) for item in items]
     inference = torch.is_inference_mode_enabled()
 

@@ -7,6 +7,8 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -18,16 +20,17 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save
 from torch import Tensor
 
+from evaluation.surface import surface
 from inspect_compress.errors import ConfigError
-from inspect_compress.qarv import fused as fused_layers
-from inspect_compress.qarv import kernels, strips
+from inspect_compress.qarv import kernels, threads
+from inspect_compress.qarv.codec import QarvCodec
 from inspect_compress.qarv.fused import FusedLayers, fastest_layers
 from inspect_compress.qarv.kernels import all_kernels, fastest_kernels
 from inspect_compress.qarv.layers import ExactConditions, Layers, Tensors, TorchLayers
 from inspect_compress.qarv.network import Block, Conditions, Posterior, checkerboard
 from inspect_compress.qarv.products import WIDE, FloatProducts
 from inspect_compress.qarv.threads import one_thread
-from inspect_compress.qarv.weights import CodingNetwork, default_fingerprint, weight_file, weights_from
+from inspect_compress.qarv.weights import CodingNetwork, default_fingerprint, read_weights, weight_file, weights_from
 
 KERNELS = [name for name, kernels in all_kernels().items() if kernels.usable]
 SURE = TorchLayers(FloatProducts(torch.float64))
@@ -217,15 +220,50 @@ def test_what_the_encoder_wants(name: str, seed: int, width: int, latents: int, 
     torch.testing.assert_close(wanted, posterior.wanted(decoder, encoder, places))
 
 
+def codec_of(name: str) -> QarvCodec:
+    return QarvCodec(read_weights(weight_file(default_fingerprint()), fused(name)))
+
+
 @each_build
-def test_the_encoders_floats_do_not_depend_on_strips(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    block, conditions, f = encoder_block(0, 96), conditions_of(0, 1, 1, 1), torch.randn(1, 50, 70, 96)
-    whole = fused(name).encoder_block(block)(f, conditions)
+def test_files_and_pictures_do_not_depend_on_threads(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    codec, image = codec_of(name), surface((300, 400, 3))
+    monkeypatch.setattr(threads, "_THREADS", 1)
+    file = codec.encode(image, quality=70)
+    picture = codec.decode(file)
 
-    monkeypatch.setattr(strips, "POSITIONS", 150)
-    monkeypatch.setattr(fused_layers, "_POSITIONS", 150)
+    for count in (2, 3, 8):
+        monkeypatch.setattr(threads, "_THREADS", count)
+        for _ in range(3):
+            assert codec.encode(image, quality=70) == file
+            assert np.array_equal(codec.decode(file), picture)
 
-    assert torch.equal(fused(name).encoder_block(block)(f, conditions), whole)
+
+@each_build
+def test_threads_of_a_program_can_code_at_once(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(threads, "_THREADS", 4)
+    codec, image = codec_of(name), surface((200, 300))
+    expected = codec.encode(image, quality=70)
+
+    with ThreadPoolExecutor(6) as pool:
+        files = list(pool.map(lambda _: codec.encode(image, quality=70), range(12)))
+
+    assert files == [expected] * 12
+
+
+@each_build
+def test_a_forked_process_has_threads_of_its_own(name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(threads, "_THREADS", 3)
+    codec, image = codec_of(name), surface((200, 300))
+    expected = codec.encode(image, quality=70)
+
+    process = get_context("fork").Process(
+        target=lambda: (tmp_path / "file.qarv").write_bytes(codec.encode(image, quality=70))
+    )
+    process.start()
+    process.join(60)
+
+    assert process.exitcode == 0
+    assert (tmp_path / "file.qarv").read_bytes() == expected
 
 
 @each_build

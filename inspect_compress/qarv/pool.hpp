@@ -1,0 +1,86 @@
+// Threads that share a layer's places with the one that asks. Which thread computes a place does not matter to its result.
+
+#include <pthread.h>
+
+#include <algorithm>
+#include <atomic>
+#include <condition_variable>
+#include <cstdint>
+#include <mutex>
+#include <thread>
+
+namespace {
+
+class Pool {
+ public:
+  // Calls `work(start, stop)` for parts of 0 … count, at most `step` long, until all are done, on this thread and on
+  // others, `threads` in all. On this thread alone where the others are at work for somebody else.
+  template <class Work>
+  void share(int64_t count, int64_t step, int64_t threads, const Work& work) {
+    std::unique_lock<std::mutex> asked(asked_, std::defer_lock);
+    if (threads < 2 || count <= step || !asked.try_lock()) {
+      work(0, count);
+      return;
+    }
+    for (; started_ < threads - 1; ++started_) std::thread([this] { wait_and_help(); }).detach();
+    {
+      const std::lock_guard<std::mutex> lock(state_);
+      work_ = &work;
+      call_ = [](const void* one, int64_t start, int64_t stop) { (*static_cast<const Work*>(one))(start, stop); };
+      count_ = count;
+      step_ = step;
+      next_ = 0;
+      open_ = true;
+      ++number_;
+    }
+    wake_.notify_all();
+    take_parts();
+    {
+      const std::lock_guard<std::mutex> lock(state_);
+      open_ = false;
+    }
+    for (int64_t tries = 0; helping_.load(std::memory_order_acquire) > 0; ++tries)
+      if (tries > kTries) std::this_thread::yield();
+  }
+
+ private:
+  static constexpr int64_t kTries = 4000;  // some tens of microseconds, in which the next layer may have begun
+
+  void take_parts() {
+    for (int64_t start; (start = next_.fetch_add(step_)) < count_;) call_(work_, start, std::min(count_, start + step_));
+  }
+
+  void wait_and_help() {
+    for (uint64_t seen = 0;;) {
+      for (int64_t tries = 0; tries < kTries && number_.load(std::memory_order_relaxed) == seen; ++tries)
+        __builtin_ia32_pause();
+      {
+        std::unique_lock<std::mutex> lock(state_);
+        wake_.wait(lock, [&] { return number_ != seen; });
+        seen = number_;
+        if (!open_) continue;
+        ++helping_;
+      }
+      take_parts();
+      helping_.fetch_sub(1, std::memory_order_release);
+    }
+  }
+
+  std::mutex asked_;                       // held by the thread that asks
+  int64_t started_ = 0;
+  std::mutex state_;                       // of all below
+  std::condition_variable wake_;
+  std::atomic<uint64_t> number_{0};        // of the work that was shared last
+  bool open_ = false;                      // whether it may still have parts
+  std::atomic<int64_t> helping_{0};        // threads, without the one that asks
+  const void* work_;
+  void (*call_)(const void*, int64_t, int64_t);
+  int64_t count_, step_;
+  std::atomic<int64_t> next_;
+};
+
+// Never deleted: its threads end with the process. A forked process has none of them, and begins anew.
+Pool* pool = new Pool;
+[[maybe_unused]] const int forked = pthread_atfork(nullptr, nullptr, [] { pool = new Pool; });
+
+}  // namespace
