@@ -1,4 +1,4 @@
-"""Builds kernels.cpp where there is a compiler, and puts `inspect_compress_pillow.pth` beside the packages.
+"""Builds kernels.cpp and coder.cpp where there is a compiler, and puts `inspect_compress_pillow.pth` beside packages.
 
 All else is in pyproject.toml.
 """
@@ -34,7 +34,7 @@ INSTRUCTIONS = {
 
 
 FOLDER = Path("inspect_compress/qarv")
-FILES = [FOLDER / name for name in ("kernels.cpp", "pool.hpp", "avx512.hpp", "avx2.hpp")]
+FILES = [FOLDER / name for name in ("kernels.cpp", "coder.cpp", "pool.hpp", "avx512.hpp", "avx2.hpp")]
 SOURCES = zlib.crc32(b"".join(file.read_bytes() for file in FILES))
 """Is compiled in: qarv/kernels.py takes no library that was built from others than those beside it."""
 
@@ -43,7 +43,7 @@ def kernels(name: str) -> Extension:
     """A library that is loaded by ctypes. Nothing needs it: where it cannot be built, torch computes the same."""
     return Extension(
         f"inspect_compress.qarv._kernels_{name}",
-        [str(FILES[0])],
+        [str(file) for file in FILES if file.suffix == ".cpp"],
         depends=[str(file) for file in FILES],
         define_macros=[("SOURCES", str(SOURCES))],
         extra_compile_args=["-O3", "-g0", "-std=c++17", "-ffp-contract=off", "-pthread", *INSTRUCTIONS[name]],

@@ -54,7 +54,7 @@ class QarvCodec:
     def __init__(self, model: Model | None = None) -> None:
         self._model = model or installed_model(default_fingerprint())
         self.model = self._model.fingerprint
-        self._tables = {self.model: Models(self._model.tables)}
+        self._tables = {self.model: Models(self._model.tables, self._model.coder)}
 
     @classmethod
     def with_model(cls, fingerprint: str) -> Self:
@@ -150,7 +150,7 @@ class QarvCodec:
     ) -> Image:
         header = container.header
         model = self._model if self.model.startswith(header.model) else installed_model(header.model)
-        models = self._tables.setdefault(model.fingerprint, Models(model.tables))
+        models = self._tables.setdefault(model.fingerprint, Models(model.tables, model.coder))
         readers = {level.stride: LevelReader(models, level.data, container.seed) for level in levels}
         size = (header.height, header.width)
         indexes = read_map(header.lmbda_index, header.lmbda_map, *size)

@@ -1,6 +1,7 @@
 """Planes to the symbols of each level and back: the network's top-down path joined to what reads or writes them."""
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any, Protocol
 
 import numpy as np
@@ -9,11 +10,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from inspect_compress.images import Image
-from inspect_compress.qarv.entropy import SYMBOL_LIMIT, LevelReader, Rows, Symbols
+from inspect_compress.qarv.entropy import SYMBOL_LIMIT, LevelReader
 from inspect_compress.qarv.exact import ExactPrediction
 from inspect_compress.qarv.lmbda_map import LmbdaMap, halved_map
 from inspect_compress.qarv.network import MARGIN, Prediction
 from inspect_compress.qarv.planes import Planes, from_planes, to_planes
+from inspect_compress.qarv.range_coder import Rows, Symbols
 from inspect_compress.qarv.rounding import Rounding
 from inspect_compress.qarv.strides import STRIDES
 from inspect_compress.qarv.strips import by_strips, rows_of
@@ -122,7 +124,7 @@ def read_planes(
     `all_places`: whether places that do not reach the picture are in the file, as in version 1. `bits`, where
     given, are added to: what was read for each place.
     """
-    _, *size = shape
+    size = shape[1:]
     exchange = _Reading(readers, None if all_places else size, bits)
     features = network.top_down(padded_size(*size), conditions, exchange)
     return render_planes(network, features, conditions, size)
@@ -134,17 +136,21 @@ def render_planes(network: CodingNetwork, features: Tensor, conditions: Any, siz
     return planes.numpy()
 
 
-def coded_places(stride: int, places: Tensor, size: Sequence[int]) -> Tensor:
-    """Which of N places, counted row by row, reach a picture of this size; the others' symbols are 0, not coded."""
+@lru_cache(maxsize=16)
+def coded_places(stride: int, places: Tensor, size: tuple[int, ...]) -> Tensor:
+    """Which of N places, counted row by row, reach a picture of this size, int64, `(M,)`: indexes from 0 to N - 1.
+
+    The others' symbols are 0, and are not coded.
+    """
     columns = padded_size(*size)[1] // stride
     last_row, last_column = ((side + 2 * MARGIN - 1) // stride for side in size)
-    return (places // columns <= last_row) & (places % columns <= last_column)
+    return ((places // columns <= last_row) & (places % columns <= last_column)).nonzero().flatten()
 
 
 class _Writing:
     """An exchange that rounds the residual to what the encoder wants, and writes it."""
 
-    def __init__(self, rounding: Rounding, writers: Mapping[int, SymbolWriter], size: Sequence[int]) -> None:
+    def __init__(self, rounding: Rounding, writers: Mapping[int, SymbolWriter], size: tuple[int, ...]) -> None:
         self._rounding = rounding
         self._writers = writers
         self._size = size
@@ -161,17 +167,17 @@ class _Writing:
 
         steps = by_strips(part, latent, latent.shape[1], 1, latent.shape[2])
         coded = coded_places(prediction.stride, prediction.places, self._size)
-        steps[:, ~coded] = 0
-        symbols = steps[:, coded].flatten().to(torch.int32).numpy()
-        self._writers[prediction.stride].put(symbols, rows[:, coded].flatten().numpy())
-        return steps
+        chosen = steps.index_select(1, coded)
+        symbols = chosen.flatten().to(torch.int32).numpy()
+        self._writers[prediction.stride].put(symbols, rows.index_select(1, coded).flatten().numpy())
+        return torch.zeros_like(steps).index_copy_(1, coded, chosen)
 
 
 class _Reading:
     """An exchange that reads what the encoder wrote."""
 
     def __init__(
-        self, readers: Mapping[int, LevelReader], size: Sequence[int] | None, bits: PlaceBits | None
+        self, readers: Mapping[int, LevelReader], size: tuple[int, ...] | None, bits: PlaceBits | None
     ) -> None:
         self._readers = readers
         self._size = size
@@ -183,13 +189,13 @@ class _Reading:
         reader = self._readers.get(prediction.stride)
         if reader is None:
             return steps
-        coded = torch.ones(len(prediction.places), dtype=torch.bool)
+        coded = torch.arange(len(prediction.places))
         if self._size:
             coded = coded_places(prediction.stride, prediction.places, self._size)
-        rows = rows[:, coded]
+        rows = rows.index_select(1, coded)
         flat_rows = rows.flatten().numpy()
         symbols = reader.get(flat_rows)
-        steps[:, coded] = torch.from_numpy(symbols.astype(np.float32)).view_as(rows)
+        steps.index_copy_(1, coded, torch.from_numpy(symbols).view_as(rows).float())
         if self._bits is not None:
             each = reader.bits_of_each(symbols, flat_rows).reshape(rows.shape)
             places = prediction.places[coded].numpy()

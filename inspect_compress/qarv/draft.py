@@ -5,8 +5,9 @@ from functools import cached_property
 from inspect_compress.images import Image
 from inspect_compress.qarv.coding import Analysis, Passes, code_image, render_image
 from inspect_compress.qarv.container import CHECK, CHECKSUM, Header, Level, write_container
-from inspect_compress.qarv.entropy import LevelWriter, Models, Rows, Symbols
+from inspect_compress.qarv.entropy import LevelWriter, Models
 from inspect_compress.qarv.lmbda_map import LmbdaMap
+from inspect_compress.qarv.range_coder import Rows, Symbols
 from inspect_compress.qarv.rounding import Rounding
 from inspect_compress.qarv.strides import STRIDES
 from inspect_compress.qarv.weights import CodingNetwork

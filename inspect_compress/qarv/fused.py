@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from inspect_compress.qarv import network
+from inspect_compress.qarv.compiled_coder import CompiledCoder
 from inspect_compress.qarv.kernels import (
     Block,
     EncoderBlock,
@@ -37,6 +38,7 @@ from inspect_compress.qarv.layers import (
 from inspect_compress.qarv.likelihood import SCALE_STEPS
 from inspect_compress.qarv.network import LMBDA_STEPS, Conditions
 from inspect_compress.qarv.products import WIDE, FastestProducts, halvings, shifted_bias
+from inspect_compress.qarv.range_coder import Coder, Tables
 from inspect_compress.qarv.threads import threads_here
 
 _SIDE = 5
@@ -84,6 +86,9 @@ class FusedLayers:
         with suppress(_UnfitError):
             return _Wanted(posterior, self._kernels)
         return self._others.wanted(posterior)
+
+    def coder(self, tables: Tables) -> Coder:
+        return CompiledCoder(tables, self._kernels)
 
 
 def fastest_layers() -> Layers:
@@ -329,8 +334,9 @@ def _maps(index: Tensor, height: int, width: int) -> list[Map]:
 
 def _each(tensor: Tensor, count: int | None = None) -> list[int]:
     """The addresses of a contiguous tensor's pictures; `count` times the same where it has one for all."""
-    step = tensor.stride(0) * tensor.element_size() if len(tensor) > 1 else 0
-    return [tensor.data_ptr() + number * step for number in range(count or len(tensor))]
+    pictures, first = tensor.shape[0], tensor.data_ptr()
+    step = tensor.stride(0) * tensor.element_size() if pictures > 1 else 0
+    return [first + number * step for number in range(count or pictures)]
 
 
 def _is_for(table: Tensor, pictures: int, places: int, channels: int) -> bool:

@@ -315,6 +315,28 @@ void to_wide(const float* integers, int64_t count, Wide::Left* out) {
   for (int64_t n = 0; n < count; n += kLanes) put(out + n, truncated(load(integers + n)));
 }
 
+// What follows is for latents of one place. Nothing overlaps, so a compiler may take several at once.
+
+void to_rows(const float* __restrict scaled, const float* __restrict table, int64_t latents, float last,
+             uint8_t* __restrict rows) {
+  for (int64_t z = 0; z < latents; ++z)
+    rows[z] = static_cast<uint8_t>(clamped(std::nearbyint(scaled[z] + table[z]), 0.0f, last));
+}
+
+void take_in(const float* __restrict steps, const float* __restrict unit, int64_t latents, Wide::Left* __restrict units,
+             Narrow::Left* __restrict strengths, Narrow::Left* __restrict magnitudes) {
+  for (int64_t z = 0; z < latents; ++z) {
+    const float strength = clamped(steps[z], -kStrength, kStrength);
+    units[z] = static_cast<Wide::Left>(clamped(std::nearbyint(steps[z] * unit[z]), -kWide, kWide));
+    strengths[z] = static_cast<Narrow::Left>(static_cast<int32_t>(strength) + kMoved);
+    magnitudes[z] = static_cast<Narrow::Left>(static_cast<int32_t>(std::fabs(strength)) + kMoved);
+  }
+}
+
+void add_integers(const Wide::Left* __restrict integers, int64_t count, float* __restrict to) {
+  for (int64_t n = 0; n < count; ++n) to[n] += integers[n];
+}
+
 void scaled_product(const Linear& layer, const Wide::Left* inputs, int64_t count, float* out) {
   product<Wide>(inputs, layer.weights, layer.inputs, count, layer.outputs,
                 [&](int64_t row, int64_t output, Sums sums) {
@@ -371,11 +393,8 @@ void run_rows(const Linear* layer, const float* f, const int64_t* places, const 
         to_wide(f + places[first + n] * layer->inputs, layer->inputs, inputs.data() + n * layer->inputs);
       scaled_product(*layer, inputs.data(), chunk, scaled.data());
       for (int64_t n = 0; n < chunk; ++n)
-        for (int64_t z = 0; z < latents; ++z) {
-          const float row = scaled[n * layer->outputs + z] + table[(first + n) * step + z];
-          const float inside = clamped(std::nearbyint(row), 0.0f, static_cast<float>(last));
-          out[(first + n) * latents + z] = static_cast<uint8_t>(inside);
-        }
+        to_rows(scaled.data() + n * layer->outputs, table + (first + n) * step, latents, static_cast<float>(last),
+                out + (first + n) * latents);
     }
   });
 }
@@ -392,16 +411,11 @@ void run_tell(const Tell* tell, float* f, const float* said, const float* unit, 
     std::vector<float> told(kChunk * channels);
     for (int64_t first = start; first < stop; first += kChunk) {
       const int64_t chunk = std::min(kChunk, stop - first);
-      for (int64_t n = 0; n < chunk; ++n)
-        for (int64_t z = 0; z < residuals; ++z) {
-          const float steps = said[(first + n) * residuals + z];
-          const float strength = clamped(steps, -kStrength, kStrength);
-          const float value = std::nearbyint(steps * unit[(first + n) * step + z]);
-          units[n * back.inputs + z] = static_cast<Wide::Left>(clamped(value, -kWide, kWide));
-          Narrow::Left* to = &strengths[n * tell->strengths + z];
-          to[0] = static_cast<Narrow::Left>(static_cast<int32_t>(strength) + kMoved);
-          to[residuals] = static_cast<Narrow::Left>(static_cast<int32_t>(std::fabs(strength)) + kMoved);
-        }
+      for (int64_t n = 0; n < chunk; ++n) {
+        Narrow::Left* to = strengths.data() + n * tell->strengths;
+        take_in(said + (first + n) * residuals, unit + (first + n) * step, residuals, units.data() + n * back.inputs, to,
+                to + residuals);
+      }
       scaled_product(back, units.data(), chunk, told.data());
       product<Narrow>(strengths.data(), tell->context, tell->strengths, chunk, channels,
                       [&](int64_t row, int64_t output, Sums sums) {
@@ -412,7 +426,7 @@ void run_tell(const Tell* tell, float* f, const float* said, const float* unit, 
                       });
       for (int64_t n = 0; n < chunk; ++n) {
         float* here = told.data() + n * channels;
-        for (int64_t z = 0; z < residuals; ++z) here[tell->first + z] += units[n * back.inputs + z];
+        add_integers(units.data() + n * back.inputs, residuals, here + tell->first);
         float* features = f + places[first + n] * channels;
         for (int64_t c = 0; c < channels; c += kLanes)
           store(features + c, clamped(rounded(add(load(here + c), load(features + c))), -kWide, kWide));

@@ -1,11 +1,14 @@
-"""Calls to kernels.cpp, where a compiler built it and the processor has what it needs; fused.py knows what for."""
+"""Calls to kernels.cpp and coder.cpp, where a compiler built them and the processor has what they need.
+
+fused.py and compiled_coder.py know what for.
+"""
 
 import ctypes
 import zlib
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -14,7 +17,7 @@ FASTEST_FIRST = ("avx512", "avx2")
 """The builds of kernels.cpp: setup.py says with which instructions. torch has the same names for what it may use."""
 
 FOLDER = Path(__file__).parent
-_SOURCES = ("kernels.cpp", "pool.hpp", "avx512.hpp", "avx2.hpp")
+_SOURCES = ("kernels.cpp", "coder.cpp", "pool.hpp", "avx512.hpp", "avx2.hpp")
 
 
 class Filter(ctypes.Structure):
@@ -110,8 +113,42 @@ class Tell(ctypes.Structure):
     )
 
 
+class RangeTables(ctypes.Structure):
+    """`Tables` in coder.cpp."""
+
+    _fields_ = (
+        ("starts", ctypes.c_void_p),
+        ("first", ctypes.c_void_p),
+        ("guesses", ctypes.c_void_p),
+        ("radii", ctypes.c_void_p),
+    )
+
+
+class RangeEncoder(ctypes.Structure):
+    """`Encoder` in coder.cpp."""
+
+    _fields_ = (
+        ("lower", ctypes.c_uint64),
+        ("range", ctypes.c_uint64),
+        ("bytes", ctypes.c_void_p),
+        ("size", ctypes.c_int64),
+    )
+
+
+class RangeDecoder(ctypes.Structure):
+    """`Decoder` in coder.cpp."""
+
+    _fields_ = (
+        ("offset", ctypes.c_uint64),
+        ("range", ctypes.c_uint64),
+        ("bytes", ctypes.c_void_p),
+        ("size", ctypes.c_int64),
+        ("position", ctypes.c_int64),
+    )
+
+
 class Kernels:
-    """One build of kernels.cpp. Other threads run Python while its functions work."""
+    """One build of kernels.cpp and coder.cpp. Other threads run Python while its functions work."""
 
     def __init__(self, name: str, path: Path) -> None:
         self.name = name
@@ -123,6 +160,8 @@ class Kernels:
         self.leave = self._function("run_leave", 6)
         self.encoder_block = self._function("run_encoder_block", 8)
         self.posterior = self._function("run_posterior", 8)
+        self.encode = self._function("run_encode", 5)
+        self.decode = self._function("run_decode", 5, ctypes.c_int64)
         self.usable = bool(self._library.usable()) and name in _capabilities()
         """Whether this processor has the instructions, and torch is not told by ATEN_CPU_CAPABILITY to do without."""
         self.lanes, self.moved = self._library.lanes(), self._library.moved()
@@ -141,11 +180,11 @@ class Kernels:
         """Floats as `product<Reals>` reads them."""
         return self._packed(weights, 1, torch.float32)
 
-    def _function(self, name: str, arguments: int) -> Callable[..., None]:
-        """A function of kernels.cpp, all of whose arguments are integers: numbers, and addresses."""
+    def _function(self, name: str, arguments: int, result: Any = None) -> Callable[..., Any]:
+        """A function, all of whose arguments are integers: numbers, and addresses."""
         function = getattr(self._library, name)
-        function.argtypes, function.restype = [ctypes.c_int64] * arguments, None
-        return cast(Callable[..., None], function)
+        function.argtypes, function.restype = [ctypes.c_int64] * arguments, result
+        return cast(Callable[..., Any], function)
 
     def _packed(self, weights: Tensor, group: int, dtype: torch.dtype) -> Tensor:
         outputs, inputs = weights.shape

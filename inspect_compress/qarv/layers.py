@@ -16,6 +16,7 @@ from inspect_compress.qarv import network
 from inspect_compress.qarv.likelihood import SCALE_STEPS
 from inspect_compress.qarv.network import Conditions, overlap_add, scatter, take
 from inspect_compress.qarv.products import NARROW, WIDE, Products, halvings, shifted_bias
+from inspect_compress.qarv.range_coder import Coder, ConstrictionCoder, Tables
 from inspect_compress.qarv.strips import by_strips, in_strips, rows_of, with_halo
 
 STRENGTH_LIMIT = 4
@@ -86,6 +87,10 @@ class Layers(Protocol):
         """What computes as a posterior; in floats."""
         ...
 
+    def coder(self, tables: Tables) -> Coder:
+        """The entropy coder that is used with these layers."""
+        ...
+
 
 class TorchLayers:
     """Layers of torch's operations, with products computed in a way of choice."""
@@ -113,6 +118,9 @@ class TorchLayers:
 
     def wanted(self, posterior: network.Posterior) -> WantedLayer:
         return posterior.wanted
+
+    def coder(self, tables: Tables) -> Coder:
+        return ConstrictionCoder(tables)
 
 
 class _Block:

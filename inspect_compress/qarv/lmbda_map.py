@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from inspect_compress.codecs import check_quality
 from inspect_compress.demand import Priority
 from inspect_compress.errors import DamagedFileError
-from inspect_compress.qarv.entropy import decoder_of, stream_of
 from inspect_compress.qarv.network import LMBDA_STEPS, MARGIN
+from inspect_compress.qarv.range_coder import decoder_of, stream_of
 from inspect_compress.qarv.strides import STRIDES
 
 LmbdaMap = NDArray[np.uint8]

@@ -14,6 +14,7 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from itertools import pairwise
 from typing import Protocol, cast
 
@@ -430,6 +431,8 @@ _LOG_GAIN = math.log(math.sqrt(DISTORTION_WEIGHT / 6) / _FEATURE_SCALE)
 """Minimises `ln g + λ · 8 / (12 g²)` over the gain g: the high-rate optimum of a uniform quantizer."""
 
 
+@lru_cache(maxsize=16)
+@torch.inference_mode(mode=False)  # a tensor made in that mode could not be used in training later
 def checkerboard(height: int, width: int, device: torch.device) -> tuple[Tensor, Tensor]:
     """The even squares, `(N,)`, and the odd ones: places counted row by row, ascending."""
     rows = torch.arange(height, device=device)[:, None]

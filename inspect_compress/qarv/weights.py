@@ -14,7 +14,6 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from safetensors.torch import load, save
 from torch import Tensor
 
@@ -26,7 +25,8 @@ from inspect_compress.qarv.fused import fastest_layers
 from inspect_compress.qarv.layers import Layers, Tensors
 from inspect_compress.qarv.likelihood import SCALE_STEPS
 from inspect_compress.qarv.network import Network, Shape
-from inspect_compress.qarv.tables import radius
+from inspect_compress.qarv.range_coder import Coder, Tables
+from inspect_compress.qarv.tables import TOTAL, radius
 from inspect_compress.qarv.threads import one_thread
 
 FOLDER = Path(__file__).parent.parent / "weights"
@@ -68,14 +68,15 @@ class CodingNetwork(Protocol):
 
 @dataclass(frozen=True)
 class Model:
-    """A network ready to run, its probability tables (see `tables.gaussian_tables`) and its fingerprint."""
+    """A network ready to run, its probability tables (see `tables.gaussian_tables`), their coder, its fingerprint."""
 
     network: CodingNetwork
-    tables: list[NDArray[np.int32]]
+    tables: Tables
+    coder: Coder
     fingerprint: str
 
 
-def save_weights(network: Network, path: Path, tables: list[NDArray[np.int32]]) -> str:
+def save_weights(network: Network, path: Path, tables: Tables) -> str:
     """Write the weight file of a float network and return its fingerprint.
 
     What float16 holds without loss is stored as float16.
@@ -84,12 +85,12 @@ def save_weights(network: Network, path: Path, tables: list[NDArray[np.int32]]) 
     return _save(tensors, tables, {"shape": json.dumps(network.shape.to_dict())}, path)
 
 
-def save_exact_weights(shape: Shape, tensors: Tensors, tables: list[NDArray[np.int32]], path: Path) -> str:
+def save_exact_weights(shape: Shape, tensors: Tensors, tables: Tables, path: Path) -> str:
     """Write the weight file of an ExactNetwork and return its fingerprint."""
     return _save(dict(tensors), tables, {"arithmetic": _EXACT, "shape": json.dumps(shape.to_dict())}, path)
 
 
-def _save(tensors: dict[str, Tensor], tables: list[NDArray[np.int32]], metadata: dict[str, str], path: Path) -> str:
+def _save(tensors: dict[str, Tensor], tables: Tables, metadata: dict[str, str], path: Path) -> str:
     tensors[_TABLES] = torch.from_numpy(np.concatenate(tables))
     data = save(tensors, metadata)
     write_file(path, data, overwrite=True)
@@ -102,7 +103,7 @@ def _compact(values: Tensor) -> Tensor:
 
 
 def read_weights(path: Path, layers: Layers | None = None) -> Model:
-    """Read a weight file, exact networks with `layers` or the fastest. Raises ConfigError for another file."""
+    """Read a weight file, for `layers` or the fastest. Raises ConfigError for another file."""
     try:
         data = read_file(path)
     except OSError as error:
@@ -119,11 +120,14 @@ def weights_from(data: bytes, name: str, layers: Layers | None = None) -> Model:
         tensors = load(data)
         tables = np.split(tensors.pop(_TABLES).numpy(), _table_ends())
         exact = header["__metadata__"].get("arithmetic") == _EXACT
+        _check_tables(tables)
+        layers = layers or fastest_layers()
+        coder = layers.coder(tables)
         with one_thread():
-            network = _exact_network(shape, tensors, layers) if exact else _float_network(shape, tensors)
+            network = ExactNetwork(shape, tensors, layers) if exact else _float_network(shape, tensors)
     except Exception as error:  # safetensors, json and torch each raise their own for a foreign file
         raise ConfigError(f"{name}: is not a QARV weight file: {' '.join(str(error).splitlines()[:1])}") from error
-    return Model(network, tables, fingerprint_of(data))
+    return Model(network, tables, coder, fingerprint_of(data))
 
 
 def _check_size(shape: Shape) -> None:
@@ -134,8 +138,10 @@ def _check_size(shape: Shape) -> None:
             raise ValueError(f"its {name} is {value}; at most {most} is read")
 
 
-def _exact_network(shape: Shape, tensors: Tensors, layers: Layers | None) -> ExactNetwork:
-    return ExactNetwork(shape, tensors, layers or fastest_layers())
+def _check_tables(tables: Tables) -> None:
+    """Refuse tables that an entropy coder would be led astray by."""
+    if not all(table.min() > 0 and table.sum(dtype=np.int64) == TOTAL for table in tables):
+        raise ValueError("its tables are no probabilities")
 
 
 def _float_network(shape: Shape, tensors: Tensors) -> Network:

@@ -11,6 +11,7 @@ from inspect_compress.codecs import load_codec
 from inspect_compress.fidelity import psnr
 from inspect_compress.images import Image
 from inspect_compress.qarv.codec import QarvCodec
+from inspect_compress.qarv.fused import fastest_layers
 from inspect_compress.qarv.network import Network
 from inspect_compress.qarv.tables import gaussian_tables
 from inspect_compress.qarv.weights import Model
@@ -22,7 +23,8 @@ REFERENCES = {"jpeg": (15, 40, 75, 85, 92, 95), "jxl": (10, 20, 40, 75, 85, 92, 
 
 def unfitted(network: Network) -> Model:
     """A network in training as a model that can code: with the tables of the assumed Gaussian, and no name."""
-    return Model(copy.deepcopy(network).cpu().eval(), gaussian_tables(), "0" * 16)
+    tables = gaussian_tables()
+    return Model(copy.deepcopy(network).cpu().eval(), tables, fastest_layers().coder(tables), "0" * 16)
 
 
 def rd_curve(model: Model, images: Sequence[Image]) -> list[dict[str, float]]:

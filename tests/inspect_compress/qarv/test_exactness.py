@@ -9,7 +9,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
@@ -41,7 +41,7 @@ from inspect_compress.qarv.products import (
 )
 from inspect_compress.qarv.strides import STRIDES
 from inspect_compress.qarv.threads import one_thread
-from inspect_compress.qarv.weights import FOLDER, Model, default_fingerprint, installed_model
+from inspect_compress.qarv.weights import FOLDER, default_fingerprint, installed_model
 from tests import reference_decoder
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -99,7 +99,7 @@ def test_number_types_kernels_and_strips_do_not_matter(
 ) -> None:
     monkeypatch.setattr(layers, "_POSITIONS", positions)
     monkeypatch.setattr(strips, "POSITIONS", positions)
-    codec = QarvCodec(Model(network_with((IN_TORCH | FUSED)[computed]), MODEL.tables, MODEL.fingerprint))
+    codec = QarvCodec(replace(MODEL, network=network_with((IN_TORCH | FUSED)[computed])))
     for name in OWN:
         assert digest_of(codec.decode((GOLDEN / name).read_bytes())) == DIGESTS[name], name
 
@@ -158,13 +158,13 @@ class Noise:
         self.size = size
         self.rows: list[Tensor] = []
         self.steps: list[Tensor] = []
-        self.writers = {stride: LevelWriter(Models(MODEL.tables), crc) for stride in STRIDES}
+        self.writers = {stride: LevelWriter(Models(MODEL.tables, MODEL.coder), crc) for stride in STRIDES}
 
     def __call__(self, prediction: ExactPrediction, latent: Tensor | None) -> Tensor:
         spread = self.rng.choice([0.7, 1e3, 1e6], prediction.rows.shape, p=[0.99, 0.009, 0.001])
         steps = np.clip(np.rint(self.rng.normal(0, spread)), -SYMBOL_LIMIT, SYMBOL_LIMIT)
         coded = coded_places(prediction.stride, prediction.places, self.size).numpy()
-        steps[:, ~coded] = 0
+        steps[:, np.setdiff1d(np.arange(steps.shape[1]), coded)] = 0
         rows = prediction.rows.numpy()[:, coded].ravel()
         self.writers[prediction.stride].put(steps[:, coded].ravel().astype(np.int32), rows)
         self.rows.append(prediction.rows)
@@ -227,7 +227,7 @@ def test_the_layout_in_front_of_convolutions_does_not_matter(monkeypatch: pytest
         return around.permute(0, 3, 1, 2).clone(memory_format=torch.contiguous_format).permute(0, 2, 3, 1)
 
     monkeypatch.setattr(layers, "with_halo", planes_first)
-    codec = QarvCodec(Model(network_with(IN_TORCH["fastest"]), MODEL.tables, MODEL.fingerprint))
+    codec = QarvCodec(replace(MODEL, network=network_with(IN_TORCH["fastest"])))
     for name in OWN:
         assert digest_of(codec.decode((GOLDEN / name).read_bytes())) == DIGESTS[name], name
 

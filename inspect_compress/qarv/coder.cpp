@@ -1,0 +1,148 @@
+// The range coder of docs/format.md, for whole batches of symbols: the bytes that compiled_coder.py's peer,
+// range_coder.py, makes and reads with constriction.
+
+#include <algorithm>
+#include <cstdint>
+#include <vector>
+
+namespace {
+
+constexpr int64_t kPrecision = 24;                       // tables.py: PRECISION
+constexpr int64_t kGuessBits = 10;                       // compiled_coder.py: GUESS_BITS
+constexpr int64_t kEscapeBits = 12;                      // of each half of an escaped value
+constexpr int64_t kTables = 256;                         // that a batch's rows can name
+constexpr int64_t kNear = 6;                             // entries to look at before the others are searched
+constexpr uint32_t kLikely = 1 << (kPrecision - 1);
+constexpr uint64_t kLeastRange = uint64_t{1} << 32;
+
+}  // namespace
+
+extern "C" {
+
+// Entry i of a table begins at `starts[i]` of 2^24, and the last is followed by 2^24.
+struct Tables {
+  const uint32_t* starts;              // all tables, one after another
+  const int64_t* first;                // (tables): where in `starts` each begins
+  const uint16_t* guesses;             // (tables, 2^kGuessBits): the entry that holds the first number of each part
+  const int32_t* radii;                // (tables)
+};
+
+// The interval that the symbols so far have left, `range` numbers from `lower` on, below the words in `bytes`.
+struct Encoder {
+  uint64_t lower, range;
+  uint8_t* bytes;
+  int64_t size;
+};
+
+// The number that was read, counted from where the interval begins.
+struct Decoder {
+  uint64_t offset, range;
+  const uint8_t* bytes;
+  int64_t size, position;
+};
+}
+
+namespace {
+
+// The positions of a batch in the order in which they are coded: by row, and then as they are.
+std::vector<uint32_t> by_row(const uint8_t* rows, int64_t count) {
+  int64_t next[kTables + 1] = {};
+  for (int64_t n = 0; n < count; ++n) ++next[rows[n] + 1];
+  for (int64_t row = 0; row < kTables; ++row) next[row + 1] += next[row];
+  std::vector<uint32_t> order(count);
+  for (int64_t n = 0; n < count; ++n) order[next[rows[n]]++] = static_cast<uint32_t>(n);
+  return order;
+}
+
+inline bool escapes(int32_t symbol, int32_t radius) { return symbol > radius || symbol < -radius; }
+
+inline void put(Encoder& encoder, uint64_t start, uint64_t width) {
+  const uint64_t scale = encoder.range >> kPrecision;
+  const uint64_t moved = encoder.lower + scale * start;
+  if (moved < encoder.lower)
+    for (int64_t n = encoder.size; ++encoder.bytes[--n] == 0;) continue;
+  encoder.lower = moved;
+  encoder.range = scale * width;
+  if (encoder.range >= kLeastRange) return;
+  for (int64_t shift = 56; shift >= 32; shift -= 8)
+    encoder.bytes[encoder.size++] = static_cast<uint8_t>(encoder.lower >> shift);
+  encoder.lower <<= 32;
+  encoder.range <<= 32;
+}
+
+inline void advance(Decoder& decoder, uint64_t scale, uint64_t start, uint64_t width) {
+  decoder.offset -= scale * start;
+  decoder.range = scale * width;
+  if (decoder.range >= kLeastRange) return;
+  decoder.range <<= 32;
+  for (int64_t byte = 0; byte < 4; ++byte, ++decoder.position)
+    decoder.offset = decoder.offset << 8 | (decoder.position < decoder.size ? decoder.bytes[decoder.position] : 0);
+}
+
+// The entry that holds a number below 2^24.
+inline int64_t entry_of(const Tables& tables, int64_t row, const uint32_t* starts, uint64_t number) {
+  const int64_t part = number >> (kPrecision - kGuessBits);
+  int64_t entry = tables.guesses[(row << kGuessBits) + part];
+  for (int64_t tries = 0; starts[entry + 1] <= number; ++entry)
+    if (++tries > kNear) {
+      const uint32_t* end = starts + 2 * tables.radii[row] + 2;
+      return std::upper_bound(starts + entry, end, static_cast<uint32_t>(number)) - starts - 1;
+    }
+  return entry;
+}
+
+}  // namespace
+
+extern "C" {
+
+// Adds a batch; `bytes` has room for 7 more for each symbol. Rows name tables.
+void run_encode(Encoder* encoder, const Tables* tables, const int32_t* symbols, const uint8_t* rows, int64_t count) {
+  for (const uint32_t n : by_row(rows, count)) {
+    const int32_t radius = tables->radii[rows[n]];
+    const uint32_t* starts = tables->starts + tables->first[rows[n]];
+    const int32_t entry = escapes(symbols[n], radius) ? 2 * radius + 1 : symbols[n] + radius;
+    put(*encoder, starts[entry], starts[entry + 1] - starts[entry]);
+  }
+  constexpr uint64_t width = uint64_t{1} << (kPrecision - kEscapeBits);
+  for (int64_t n = 0; n < count; ++n) {
+    if (!escapes(symbols[n], tables->radii[rows[n]])) continue;
+    const uint32_t value = symbols[n] < 0 ? -2 * symbols[n] - 1 : 2 * symbols[n];
+    put(*encoder, (value >> kEscapeBits) * width, width);
+    put(*encoder, (value & ((1 << kEscapeBits) - 1)) * width, width);
+  }
+}
+
+// The next batch. A symbol 0 that is likely is tried first: what follows need not wait for a division then. False where the bytes are not what symbols of these tables become.
+int64_t run_decode(Decoder* decoder, const Tables* tables, const uint8_t* rows, int64_t count, int32_t* symbols) {
+  bool escaped = false;
+  for (const uint32_t n : by_row(rows, count)) {
+    const int32_t radius = tables->radii[rows[n]];
+    const uint32_t* starts = tables->starts + tables->first[rows[n]];
+    const uint64_t scale = decoder->range >> kPrecision;
+    int64_t entry = radius;
+    if (starts[radius + 1] - starts[radius] < kLikely || decoder->offset < scale * starts[radius] ||
+        decoder->offset >= scale * starts[radius + 1]) {
+      const uint64_t number = decoder->offset / scale;
+      if (number >> kPrecision) return false;
+      entry = entry_of(*tables, rows[n], starts, number);
+    }
+    symbols[n] = static_cast<int32_t>(entry) - radius;
+    escaped |= symbols[n] > radius;
+    advance(*decoder, scale, starts[entry], starts[entry + 1] - starts[entry]);
+  }
+  constexpr uint64_t width = uint64_t{1} << (kPrecision - kEscapeBits);
+  for (int64_t n = 0; escaped && n < count; ++n) {
+    if (symbols[n] <= tables->radii[rows[n]]) continue;
+    uint32_t value = 0;
+    for (int64_t half = 0; half < 2; ++half) {
+      const uint64_t scale = decoder->range >> kPrecision, number = decoder->offset / scale;
+      if (number >> kPrecision) return false;
+      const uint64_t digit = number >> (kPrecision - kEscapeBits);
+      value = value << kEscapeBits | static_cast<uint32_t>(digit);
+      advance(*decoder, scale, digit * width, width);
+    }
+    symbols[n] = value % 2 ? -static_cast<int32_t>(value / 2) - 1 : static_cast<int32_t>(value / 2);
+  }
+  return true;
+}
+}
