@@ -1,4 +1,4 @@
-"""Builds kernels.cpp and coder.cpp where there is a compiler, and puts `inspect_compress_pillow.pth` beside packages.
+"""Builds the C++ sources where there is a compiler, and puts `inspect_compress_pillow.pth` beside the packages.
 
 All else is in pyproject.toml.
 """
@@ -30,11 +30,11 @@ INSTRUCTIONS = {
     "avx512": ["-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mavx512vnni", "-mfma"],
     "avx2": ["-mavx2", "-mfma"],
 }
-"""The builds of kernels.cpp; which of them is used is decided by the processor that it runs on."""
+"""The builds; which of them is used is decided by the processor that it runs on."""
 
 
 FOLDER = Path("inspect_compress/qarv")
-FILES = [FOLDER / name for name in ("kernels.cpp", "coder.cpp", "pool.hpp", "avx512.hpp", "avx2.hpp")]
+FILES = [FOLDER / name for name in ("kernels.cpp", "coder.cpp", "colours.cpp", "pool.hpp", "avx512.hpp", "avx2.hpp")]
 SOURCES = zlib.crc32(b"".join(file.read_bytes() for file in FILES))
 """Is compiled in: qarv/kernels.py takes no library that was built from others than those beside it."""
 

@@ -22,11 +22,11 @@ from inspect_compress.qarv.coding import (
 from inspect_compress.qarv.container import Container, Header, Level
 from inspect_compress.qarv.container_reader import read_container
 from inspect_compress.qarv.draft import Draft
-from inspect_compress.qarv.entropy import LevelReader, Models
+from inspect_compress.qarv.entropy import LevelReader
 from inspect_compress.qarv.expectation import expect
 from inspect_compress.qarv.lmbda_map import LmbdaMap, grid, index_of, offsets_of, read_map, write_map
 from inspect_compress.qarv.network import LMBDA_STEPS
-from inspect_compress.qarv.planes import from_planes, plane_shapes
+from inspect_compress.qarv.planes import plane_shapes
 from inspect_compress.qarv.rate_control import at_least, within_bytes
 from inspect_compress.qarv.rounding import PRICE, Rounding
 from inspect_compress.qarv.strides import STRIDES
@@ -54,7 +54,6 @@ class QarvCodec:
     def __init__(self, model: Model | None = None) -> None:
         self._model = model or installed_model(default_fingerprint())
         self.model = self._model.fingerprint
-        self._tables = {self.model: Models(self._model.tables, self._model.coder)}
 
     @classmethod
     def with_model(cls, fingerprint: str) -> Self:
@@ -150,8 +149,7 @@ class QarvCodec:
     ) -> Image:
         header = container.header
         model = self._model if self.model.startswith(header.model) else installed_model(header.model)
-        models = self._tables.setdefault(model.fingerprint, Models(model.tables, model.coder))
-        readers = {level.stride: LevelReader(models, level.data, container.seed) for level in levels}
+        readers = {level.stride: LevelReader(model.models, level.data, container.seed) for level in levels}
         size = (header.height, header.width)
         indexes = read_map(header.lmbda_index, header.lmbda_map, *size)
         parts = []
@@ -165,7 +163,7 @@ class QarvCodec:
                 )
         if not all(container.agrees(level, readers[level.stride].crc) for level in levels):
             raise OutOfStepError
-        return from_planes(parts)
+        return model.layers.picture(parts)
 
     def _draft(
         self,
@@ -184,7 +182,7 @@ class QarvCodec:
         base, others = write_map(indexes)
         header = Header(width, height, 3 if image.ndim == 3 else 1, 8, model.fingerprint, base, halved, others)
         rounding = Rounding(model.tables, price=price)
-        return Draft(model.network, self._tables[model.fingerprint], header, image, indexes, rounding, analysis)
+        return Draft(model, header, image, indexes, rounding, analysis)
 
 
 def _first(container: Container, levels: int | None, size: int) -> tuple[Level, ...]:

@@ -14,7 +14,7 @@ from inspect_compress.qarv.entropy import SYMBOL_LIMIT, LevelReader
 from inspect_compress.qarv.exact import ExactPrediction
 from inspect_compress.qarv.lmbda_map import LmbdaMap, halved_map
 from inspect_compress.qarv.network import MARGIN, Prediction
-from inspect_compress.qarv.planes import Planes, from_planes, to_planes
+from inspect_compress.qarv.planes import Planes, to_planes
 from inspect_compress.qarv.range_coder import Rows, Symbols
 from inspect_compress.qarv.rounding import Rounding
 from inspect_compress.qarv.strides import STRIDES
@@ -79,7 +79,7 @@ def code_image(
     halved: bool,
     analysis: Analysis | None = None,
 ) -> Passes:
-    """Code an image, `(H, W)` or `(H, W, 3)`, into a writer for each stride; returns what `render_image` takes.
+    """Code an image, `(H, W)` or `(H, W, 3)`, into a writer for each stride; returns what `render_parts` takes.
 
     `halved`: code difference planes at half size. `analysis`: of the same image at another λ, for use again.
     """
@@ -95,10 +95,10 @@ def code_image(
     return passes
 
 
-def render_image(network: CodingNetwork, passes: Passes) -> Image:
-    """The picture that a decoder will see."""
+def render_parts(network: CodingNetwork, passes: Passes) -> list[Planes]:
+    """The planes that a decoder will make its picture of."""
     with one_thread(), torch.inference_mode():
-        return from_planes([render_planes(network, *one) for one in passes])
+        return [render_planes(network, *one) for one in passes]
 
 
 def conditions_of(network: CodingNetwork, indexes: LmbdaMap, count: int, height: int, width: int) -> Any:

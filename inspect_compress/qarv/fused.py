@@ -4,11 +4,14 @@ A layer that is not of the sizes that kernels.cpp is made for, or whose sums cou
 """
 
 import ctypes
+from collections.abc import Sequence
 from contextlib import suppress
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
+from inspect_compress.images import Image
 from inspect_compress.qarv import network
 from inspect_compress.qarv.compiled_coder import CompiledCoder
 from inspect_compress.qarv.kernels import (
@@ -37,6 +40,7 @@ from inspect_compress.qarv.layers import (
 )
 from inspect_compress.qarv.likelihood import SCALE_STEPS
 from inspect_compress.qarv.network import LMBDA_STEPS, Conditions
+from inspect_compress.qarv.planes import RGB, ZEROS, Planes, from_planes
 from inspect_compress.qarv.products import WIDE, FastestProducts, halvings, shifted_bias
 from inspect_compress.qarv.range_coder import Coder, Tables
 from inspect_compress.qarv.threads import threads_here
@@ -89,6 +93,17 @@ class FusedLayers:
 
     def coder(self, tables: Tables) -> Coder:
         return CompiledCoder(tables, self._kernels)
+
+    def picture(self, parts: Sequence[Planes]) -> Image:
+        if len(parts) == 1:
+            return from_planes(parts)
+        grey, first, second = (np.ascontiguousarray(plane, np.float32) for part in parts for plane in part)
+        halved = len(parts) == 2
+        _check(first.shape == second.shape == (tuple(-(-side // 2) for side in grey.shape) if halved else grey.shape))
+        image = np.empty((*grey.shape, 3), np.uint8)
+        planes = (grey.ctypes.data, first.ctypes.data, second.ctypes.data)
+        self._kernels.colours(*planes, halved, *grey.shape, RGB.ctypes.data, ZEROS.ctypes.data, image.ctypes.data)
+        return image
 
 
 def fastest_layers() -> Layers:

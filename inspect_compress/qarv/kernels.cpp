@@ -25,7 +25,6 @@ constexpr int64_t kChunk = 60;           // places that go through a layer toget
 constexpr int64_t kParts = 4;            // that each thread takes of a layer, for those that come late
 constexpr int64_t kReach = 2;            // of a filter, to each side
 constexpr int64_t kSide = 2 * kReach + 1;
-constexpr int64_t kAtOnce = 8;           // places of a row that are filtered together
 constexpr float kNarrow = 127.0f;        // products.py: NARROW
 constexpr float kWide = 32639.0f;        // products.py: WIDE
 constexpr float kStrength = 4.0f;        // layers.py: STRENGTH_LIMIT
@@ -230,12 +229,13 @@ void filter_one(const Filter& by, const float* f, int64_t height, int64_t width,
   }
 }
 
-// The same for kAtOnce places from column x on, which are kReach or more from the row's ends.
+// The same for PLACES places from column x on, which are kReach or more from the row's ends.
+template <int64_t PLACES>
 void filter_several(const Filter& by, const float* f, int64_t height, int64_t width, int64_t y, int64_t x,
                     float* filtered) {
   const int64_t top = std::max<int64_t>(0, y - kReach), bottom = std::min(height - 1, y + kReach);
   for (int64_t channel = 0; channel < by.channels; channel += kLanes) {
-    Floats sums[kAtOnce];
+    Floats sums[PLACES];
     for (auto& each : sums) each = load(by.bias + channel);
     for (int64_t row = top; row <= bottom; ++row) {
       Floats factors[kSide];
@@ -243,15 +243,15 @@ void filter_several(const Filter& by, const float* f, int64_t height, int64_t wi
         factors[tap] = load(by.factors + ((row - y + kReach) * kSide + tap) * by.channels + channel);
       const float* from = f + (row * width + x - kReach) * by.channels + channel;
 #pragma GCC unroll 16
-      for (int64_t column = 0; column < kAtOnce + 2 * kReach; ++column) {
+      for (int64_t column = 0; column < PLACES + 2 * kReach; ++column) {
         const Floats features = load(from + column * by.channels);
 #pragma GCC unroll 16
         for (int64_t tap = 0; tap < kSide; ++tap)
-          if (tap <= column && column - tap < kAtOnce)
+          if (tap <= column && column - tap < PLACES)
             sums[column - tap] = multiply_add(features, factors[tap], sums[column - tap]);
       }
     }
-    for (int64_t n = 0; n < kAtOnce; ++n) store(filtered + n * by.channels + channel, sums[n]);
+    for (int64_t n = 0; n < PLACES; ++n) store(filtered + n * by.channels + channel, sums[n]);
   }
 }
 
@@ -260,10 +260,16 @@ void filter(const Filter& by, const float* f, int64_t height, int64_t width, int
             float* filtered) {
   for (const int64_t stop = place + count; place < stop;) {
     const int64_t y = place / width, x = place % width;
-    const bool several = x >= kReach && x + kAtOnce <= width - kReach && place + kAtOnce <= stop;
-    (several ? filter_several : filter_one)(by, f, height, width, y, x, filtered);
-    place += several ? kAtOnce : 1;
-    filtered += (several ? kAtOnce : 1) * by.channels;
+    const int64_t inside = x < kReach ? 0 : std::min(width - kReach - x, stop - place);
+    const int64_t done = inside >= 8 ? 8 : inside >= 4 ? 4 : inside >= 2 ? 2 : 1;
+    switch (done) {
+      case 8: filter_several<8>(by, f, height, width, y, x, filtered); break;
+      case 4: filter_several<4>(by, f, height, width, y, x, filtered); break;
+      case 2: filter_several<2>(by, f, height, width, y, x, filtered); break;
+      default: filter_one(by, f, height, width, y, x, filtered);
+    }
+    place += done;
+    filtered += done * by.channels;
   }
 }
 

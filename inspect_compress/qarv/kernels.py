@@ -1,4 +1,4 @@
-"""Calls to kernels.cpp and coder.cpp, where a compiler built them and the processor has what they need.
+"""Calls to the C++ sources here, where a compiler built them and the processor has what they need.
 
 fused.py and compiled_coder.py know what for.
 """
@@ -14,10 +14,10 @@ import torch
 from torch import Tensor
 
 FASTEST_FIRST = ("avx512", "avx2")
-"""The builds of kernels.cpp: setup.py says with which instructions. torch has the same names for what it may use."""
+"""The builds: setup.py says with which instructions. torch has the same names for what it may use."""
 
 FOLDER = Path(__file__).parent
-_SOURCES = ("kernels.cpp", "coder.cpp", "pool.hpp", "avx512.hpp", "avx2.hpp")
+_SOURCES = ("kernels.cpp", "coder.cpp", "colours.cpp", "pool.hpp", "avx512.hpp", "avx2.hpp")
 
 
 class Filter(ctypes.Structure):
@@ -148,7 +148,7 @@ class RangeDecoder(ctypes.Structure):
 
 
 class Kernels:
-    """One build of kernels.cpp and coder.cpp. Other threads run Python while its functions work."""
+    """One build of the C++ sources. Other threads run Python while its functions work."""
 
     def __init__(self, name: str, path: Path) -> None:
         self.name = name
@@ -160,6 +160,7 @@ class Kernels:
         self.leave = self._function("run_leave", 6)
         self.encoder_block = self._function("run_encoder_block", 8)
         self.posterior = self._function("run_posterior", 8)
+        self.colours = self._function("run_colours", 9)
         self.encode = self._function("run_encode", 5)
         self.decode = self._function("run_decode", 5, ctypes.c_int64)
         self.usable = bool(self._library.usable()) and name in _capabilities()

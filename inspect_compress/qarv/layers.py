@@ -3,7 +3,7 @@
 Of what is given to them, tensors are those of a layer in a weight file by their names there.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -12,9 +12,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from inspect_compress.images import Image
 from inspect_compress.qarv import network
 from inspect_compress.qarv.likelihood import SCALE_STEPS
 from inspect_compress.qarv.network import Conditions, overlap_add, scatter, take
+from inspect_compress.qarv.planes import Planes, from_planes
 from inspect_compress.qarv.products import NARROW, WIDE, Products, halvings, shifted_bias
 from inspect_compress.qarv.range_coder import Coder, ConstrictionCoder, Tables
 from inspect_compress.qarv.strips import by_strips, in_strips, rows_of, with_halo
@@ -91,6 +93,10 @@ class Layers(Protocol):
         """The entropy coder that is used with these layers."""
         ...
 
+    def picture(self, parts: Sequence[Planes]) -> Image:
+        """See `planes.from_planes`."""
+        ...
+
 
 class TorchLayers:
     """Layers of torch's operations, with products computed in a way of choice."""
@@ -121,6 +127,9 @@ class TorchLayers:
 
     def coder(self, tables: Tables) -> Coder:
         return ConstrictionCoder(tables)
+
+    def picture(self, parts: Sequence[Planes]) -> Image:
+        return from_planes(parts)
 
 
 class _Block:

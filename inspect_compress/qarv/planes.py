@@ -21,8 +21,9 @@ _TO_PLANES = np.array(
         [1 / 18**0.5, -2 / 18**0.5, 1 / 18**0.5],
     ]
 )
-_TO_RGB = 3 * _TO_PLANES.T
-_ZERO = np.array([0, 0.5, 0.5])
+RGB = 255 * (3 * _TO_PLANES.T).copy()
+"""Of each plane in each colour, `(3, 3)`."""
+ZEROS = np.array([0, 0.5, 0.5])
 """Added so that a plane without any difference is mid-grey: where the network expects its mean."""
 
 
@@ -44,7 +45,7 @@ def to_planes(image: Image, *, halved: bool = False) -> list[Planes]:
 
     def fill(start: int) -> None:
         rows = slice(start, start + _ROWS)
-        planes[:, rows] = np.tensordot(_TO_PLANES / 255, image[rows], (1, 2)) + _ZERO[:, None, None]
+        planes[:, rows] = np.tensordot(_TO_PLANES / 255, image[rows], (1, 2)) + ZEROS[:, None, None]
 
     side_by_side(fill, range(0, len(image), _ROWS))
     return [planes[:1], _halve(planes[1:])] if halved else [planes[:1], planes[1:2], planes[2:]]
@@ -64,8 +65,8 @@ def from_planes(parts: Sequence[Planes]) -> Image:
 
     def fill(start: int) -> None:
         rows = slice(start, start + _ROWS)
-        grey, first, second = planes[:, rows].astype(np.float64) - _ZERO[:, None, None]
-        for channel, (a, b, c) in enumerate(_TO_RGB * 255):
+        grey, first, second = planes[:, rows].astype(np.float64) - ZEROS[:, None, None]
+        for channel, (a, b, c) in enumerate(RGB):
             image[rows, :, channel] = _to_uint8(a * grey + b * first + c * second)
 
     side_by_side(fill, range(0, height, _ROWS))

@@ -8,7 +8,7 @@ which holds the fingerprint, always finds the weights it was made with.
 import hashlib
 import json
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -20,12 +20,13 @@ from torch import Tensor
 from inspect_compress.errors import ConfigError, UnknownModelError
 from inspect_compress.files import read_file, write_file
 from inspect_compress.models.folder import registered_weights, registry_folder
+from inspect_compress.qarv.entropy import Models
 from inspect_compress.qarv.exact import ExactNetwork
 from inspect_compress.qarv.fused import fastest_layers
 from inspect_compress.qarv.layers import Layers, Tensors
 from inspect_compress.qarv.likelihood import SCALE_STEPS
 from inspect_compress.qarv.network import Network, Shape
-from inspect_compress.qarv.range_coder import Coder, Tables
+from inspect_compress.qarv.range_coder import Tables
 from inspect_compress.qarv.tables import TOTAL, radius
 from inspect_compress.qarv.threads import one_thread
 
@@ -68,12 +69,17 @@ class CodingNetwork(Protocol):
 
 @dataclass(frozen=True)
 class Model:
-    """A network ready to run, its probability tables (see `tables.gaussian_tables`), their coder, its fingerprint."""
+    """A network ready to run, its probability tables (see `tables.gaussian_tables`), its fingerprint and layers."""
 
     network: CodingNetwork
     tables: Tables
-    coder: Coder
     fingerprint: str
+    layers: Layers
+
+    @cached_property
+    def models(self) -> Models:
+        """The tables, ready to code with."""
+        return Models(self.tables, self.layers.coder(self.tables))
 
 
 def save_weights(network: Network, path: Path, tables: Tables) -> str:
@@ -122,12 +128,11 @@ def weights_from(data: bytes, name: str, layers: Layers | None = None) -> Model:
         exact = header["__metadata__"].get("arithmetic") == _EXACT
         _check_tables(tables)
         layers = layers or fastest_layers()
-        coder = layers.coder(tables)
         with one_thread():
             network = ExactNetwork(shape, tensors, layers) if exact else _float_network(shape, tensors)
     except Exception as error:  # safetensors, json and torch each raise their own for a foreign file
         raise ConfigError(f"{name}: is not a QARV weight file: {' '.join(str(error).splitlines()[:1])}") from error
-    return Model(network, tables, coder, fingerprint_of(data))
+    return Model(network, tables, fingerprint_of(data), layers)
 
 
 def _check_size(shape: Shape) -> None:

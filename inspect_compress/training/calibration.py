@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from inspect_compress.images import Image
-from inspect_compress.qarv.coding import code_image, difference_planes_are_halved, render_image
+from inspect_compress.qarv.coding import code_image, difference_planes_are_halved, render_parts
 from inspect_compress.qarv.lmbda_map import everywhere
 from inspect_compress.qarv.network import LMBDA_STEPS, Block, Network
 from inspect_compress.qarv.products import NARROW
@@ -56,7 +56,7 @@ def watch(network: Network, images: Sequence[Image]) -> dict[str, Activations]:
             indexes = everywhere(index, *image.shape[:2])
             halved = difference_planes_are_halved(network, image, indexes)
             writers = dict.fromkeys(STRIDES, _Ignore())
-            render_image(network, code_image(network, image, indexes, rounding, writers, halved=halved))
+            render_parts(network, code_image(network, image, indexes, rounding, writers, halved=halved))
     return seen
 
 

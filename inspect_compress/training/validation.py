@@ -23,8 +23,7 @@ REFERENCES = {"jpeg": (15, 40, 75, 85, 92, 95), "jxl": (10, 20, 40, 75, 85, 92, 
 
 def unfitted(network: Network) -> Model:
     """A network in training as a model that can code: with the tables of the assumed Gaussian, and no name."""
-    tables = gaussian_tables()
-    return Model(copy.deepcopy(network).cpu().eval(), tables, fastest_layers().coder(tables), "0" * 16)
+    return Model(copy.deepcopy(network).cpu().eval(), gaussian_tables(), "0" * 16, fastest_layers())
 
 
 def rd_curve(model: Model, images: Sequence[Image]) -> list[dict[str, float]]:

@@ -26,7 +26,7 @@ from inspect_compress.qarv import layers, strips
 from inspect_compress.qarv.codec import QarvCodec
 from inspect_compress.qarv.coding import coded_places, padded_size
 from inspect_compress.qarv.container import VERSION, Header, Level, write_container
-from inspect_compress.qarv.entropy import SYMBOL_LIMIT, LevelWriter, Models
+from inspect_compress.qarv.entropy import SYMBOL_LIMIT, LevelWriter
 from inspect_compress.qarv.exact import ExactNetwork, ExactPrediction
 from inspect_compress.qarv.fused import FusedLayers
 from inspect_compress.qarv.kernels import all_kernels
@@ -158,7 +158,7 @@ class Noise:
         self.size = size
         self.rows: list[Tensor] = []
         self.steps: list[Tensor] = []
-        self.writers = {stride: LevelWriter(Models(MODEL.tables, MODEL.coder), crc) for stride in STRIDES}
+        self.writers = {stride: LevelWriter(MODEL.models, crc) for stride in STRIDES}
 
     def __call__(self, prediction: ExactPrediction, latent: Tensor | None) -> Tensor:
         spread = self.rng.choice([0.7, 1e3, 1e6], prediction.rows.shape, p=[0.99, 0.009, 0.001])

@@ -225,6 +225,18 @@ def codec_of(name: str) -> QarvCodec:
 
 
 @each_build
+@many
+@given(seeds, sides, sides, st.booleans())
+def test_pictures(name: str, seed: int, height: int, width: int, halved: bool) -> None:
+    rng, grey = np.random.default_rng(seed), (1, height, width)
+    shapes = [grey, (2, -(-height // 2), -(-width // 2))] if halved else [grey] * 3
+    parts = [rng.uniform(-0.2, 1.2, (*shape[:2], 2 * shape[2])).astype(np.float32)[..., ::2] for shape in shapes]
+
+    assert np.array_equal(fused(name).picture(parts), SURE.picture(parts))
+    assert np.array_equal(fused(name).picture(parts[:1]), SURE.picture(parts[:1]))
+
+
+@each_build
 def test_files_and_pictures_do_not_depend_on_threads(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     codec, image = codec_of(name), surface((300, 400, 3))
     monkeypatch.setattr(threads, "_THREADS", 1)
