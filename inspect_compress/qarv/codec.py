@@ -28,7 +28,7 @@ from inspect_compress.qarv.lmbda_map import LmbdaMap, grid, index_of, offsets_of
 from inspect_compress.qarv.network import LMBDA_STEPS
 from inspect_compress.qarv.planes import plane_shapes
 from inspect_compress.qarv.rate_control import at_least, within_bytes
-from inspect_compress.qarv.rounding import PRICE, Rounding
+from inspect_compress.qarv.rounding import PRICE
 from inspect_compress.qarv.strides import STRIDES
 from inspect_compress.qarv.threads import one_thread, side_by_side
 from inspect_compress.qarv.weights import Model, default_fingerprint, installed_model
@@ -181,7 +181,7 @@ class QarvCodec:
             halved = difference_planes_are_halved(model.network, image, indexes)
         base, others = write_map(indexes)
         header = Header(width, height, 3 if image.ndim == 3 else 1, 8, model.fingerprint, base, halved, others)
-        rounding = Rounding(model.tables, price=price)
+        rounding = model.layers.rounding(model.tables, price)
         return Draft(model, header, image, indexes, rounding, analysis)
 
 

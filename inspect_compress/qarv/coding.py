@@ -10,15 +10,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from inspect_compress.images import Image
-from inspect_compress.qarv.entropy import SYMBOL_LIMIT, LevelReader
+from inspect_compress.qarv.entropy import LevelReader
 from inspect_compress.qarv.exact import ExactPrediction
 from inspect_compress.qarv.lmbda_map import LmbdaMap, halved_map
 from inspect_compress.qarv.network import MARGIN, Prediction
 from inspect_compress.qarv.planes import Planes, to_planes
 from inspect_compress.qarv.range_coder import Rows, Symbols
-from inspect_compress.qarv.rounding import Rounding
+from inspect_compress.qarv.rounding import Rounder
 from inspect_compress.qarv.strides import STRIDES
-from inspect_compress.qarv.strips import by_strips, rows_of
 from inspect_compress.qarv.threads import one_thread
 from inspect_compress.qarv.weights import CodingNetwork
 
@@ -73,7 +72,7 @@ def code_image(
     network: CodingNetwork,
     image: Image,
     indexes: LmbdaMap,
-    rounding: Rounding,
+    rounding: Rounder,
     writers: Mapping[int, SymbolWriter],
     *,
     halved: bool,
@@ -148,24 +147,17 @@ def coded_places(stride: int, places: Tensor, size: tuple[int, ...]) -> Tensor:
 
 
 class _Writing:
-    """An exchange that rounds the residual to what the encoder wants, and writes it."""
+    """An exchange that rounds what the encoder wants, and writes it."""
 
-    def __init__(self, rounding: Rounding, writers: Mapping[int, SymbolWriter], size: tuple[int, ...]) -> None:
+    def __init__(self, rounding: Rounder, writers: Mapping[int, SymbolWriter], size: tuple[int, ...]) -> None:
         self._rounding = rounding
         self._writers = writers
         self._size = size
 
-    def __call__(self, prediction: Prediction | ExactPrediction, latent: Tensor | None) -> Tensor:
-        mean, rows = prediction.mean, prediction.rows
-        assert latent is not None
-        assert mean is not None
-
-        def part(start: int, stop: int) -> Tensor:
-            residual = latent[:, start:stop] - mean[:, start:stop]
-            residual = residual * rows_of(prediction.gain, start, stop)
-            return self._rounding(residual, rows[:, start:stop]).clamp(-SYMBOL_LIMIT, SYMBOL_LIMIT)
-
-        steps = by_strips(part, latent, latent.shape[1], 1, latent.shape[2])
+    def __call__(self, prediction: Prediction | ExactPrediction, residual: Tensor | None) -> Tensor:
+        assert residual is not None
+        rows = prediction.rows
+        steps = self._rounding(residual, rows)
         coded = coded_places(prediction.stride, prediction.places, self._size)
         chosen = steps.index_select(1, coded)
         symbols = chosen.flatten().to(torch.int32).numpy()
@@ -183,7 +175,7 @@ class _Reading:
         self._size = size
         self._bits = bits
 
-    def __call__(self, prediction: Prediction | ExactPrediction, latent: Tensor | None) -> Tensor:
+    def __call__(self, prediction: Prediction | ExactPrediction, residual: Tensor | None) -> Tensor:
         rows = prediction.rows
         steps = torch.zeros(rows.shape)
         reader = self._readers.get(prediction.stride)

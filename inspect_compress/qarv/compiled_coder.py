@@ -7,7 +7,16 @@ from numpy.typing import NDArray
 
 from inspect_compress.errors import OutOfStepError
 from inspect_compress.qarv.kernels import Kernels, RangeDecoder, RangeEncoder, RangeTables
-from inspect_compress.qarv.range_coder import RADII, Decoder, Encoder, Rows, Symbols, Tables, shortest_stream
+from inspect_compress.qarv.range_coder import (
+    RADII,
+    SYMBOL_LIMIT,
+    Decoder,
+    Encoder,
+    Rows,
+    Symbols,
+    Tables,
+    shortest_stream,
+)
 from inspect_compress.qarv.tables import PRECISION, TOTAL
 
 _GUESS_BITS = 10
@@ -42,6 +51,8 @@ class CompiledCoder:
     def encode(self, state: RangeEncoder, symbols: Symbols, rows: Rows) -> None:
         """Add a batch to the bytes of an encoder, which have room for it."""
         _check_rows(rows)
+        if symbols.max(initial=0) > SYMBOL_LIMIT or symbols.min(initial=0) < -SYMBOL_LIMIT:
+            raise ValueError("a symbol that no escape can express")
         symbols, rows = np.ascontiguousarray(symbols, np.int32), np.ascontiguousarray(rows)
         passed = (ctypes.addressof(state), ctypes.addressof(self._tables))
         self._kernels.encode(*passed, symbols.ctypes.data, rows.ctypes.data, len(symbols))

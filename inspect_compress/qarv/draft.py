@@ -8,7 +8,7 @@ from inspect_compress.qarv.container import CHECK, CHECKSUM, Header, Level, writ
 from inspect_compress.qarv.entropy import LevelWriter
 from inspect_compress.qarv.lmbda_map import LmbdaMap
 from inspect_compress.qarv.range_coder import Rows, Symbols
-from inspect_compress.qarv.rounding import Rounding
+from inspect_compress.qarv.rounding import Rounder
 from inspect_compress.qarv.strides import STRIDES
 from inspect_compress.qarv.weights import Model
 
@@ -25,7 +25,7 @@ class Draft:
         header: Header,
         image: Image,
         indexes: LmbdaMap,
-        rounding: Rounding,
+        rounding: Rounder,
         analysis: Analysis | None = None,
     ) -> None:
         self.header = header

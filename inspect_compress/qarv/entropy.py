@@ -9,9 +9,6 @@ from numpy.typing import NDArray
 from inspect_compress.qarv.range_coder import RADII, Coder, Rows, Symbols, Tables
 from inspect_compress.qarv.tables import TOTAL
 
-SYMBOL_LIMIT = (1 << 23) - 1
-"""The largest absolute value of a symbol: what an escape can express."""
-
 _ESCAPED_BITS = 24
 
 

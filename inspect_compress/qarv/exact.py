@@ -14,7 +14,6 @@ from itertools import pairwise
 from typing import Protocol, cast
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from inspect_compress.qarv.layers import ExactConditions, Layers, Tensors, below
@@ -27,10 +26,8 @@ from inspect_compress.qarv.network import (
     Shape,
     at_places,
     checkerboard,
-    take,
 )
 from inspect_compress.qarv.strides import STRIDES
-from inspect_compress.qarv.strips import by_strips
 
 FRACTION_BITS = {32: 9, 16: 10, 8: 11}
 """A feature's integer is its value times two to this power, at each stride; wide integers (see products.py)."""
@@ -42,22 +39,18 @@ GREY_FRACTIONS = 256
 class ExactPrediction:
     """What is known of latents at N places before they are read.
 
-    `places`, int64 `(N,)`, are counted row by row; `rows`, uint8 `(B, N, Z)`, are those of the probability tables. An
-    encoder also has the prior's `mean`, in units of the features, and the `gain`, in quantization steps per unit,
-    `(B, 1 or N, Z)`.
+    `places`, int64 `(N,)`, are counted row by row; `rows`, uint8 `(B, N, Z)`, are those of the probability tables.
     """
 
     stride: int
     places: Tensor
     rows: Tensor
-    mean: Tensor | None
-    gain: Tensor
 
 
 class ExactExchange(Protocol):
-    """Gives the residuals of latents, integers in float32, `(B, N, Z)`."""
+    """Gives the residuals of latents, integers in float32, `(B, N, Z)`; for what the encoder wants, or None."""
 
-    def __call__(self, prediction: ExactPrediction, latent: Tensor | None) -> Tensor: ...
+    def __call__(self, prediction: ExactPrediction, residual: Tensor | None) -> Tensor: ...
 
 
 class ExactNetwork:
@@ -139,12 +132,14 @@ class _ExactLatent:
         self._step, self._gain = tensors["step"], tensors["gain"]
         self._tell = layers.tell(tensors, first, last - first)
         width, channels, unit = len(tensors["back.weight"]), last - first, 2.0 ** -FRACTION_BITS[stride]
-        self._mean = [(tensors[f"mean.{p}.weight"].float() * unit, tensors[f"mean.{p}.bias"].float()) for p in (0, 1)]
         posterior = Posterior(width, channels)
         posterior.load_state_dict(below(tensors, "encoder"))
         posterior.requires_grad_(False).eval()
         posterior.posterior_up.weight[:, :width] *= unit
-        self._wanted = layers.wanted(posterior)
+        self._wanted = [
+            layers.wanted(posterior, tensors[f"mean.{p}.weight"].float() * unit, tensors[f"mean.{p}.bias"].float())
+            for p in (0, 1)
+        ]
 
     def code(
         self,
@@ -159,20 +154,11 @@ class _ExactLatent:
 
         `h` is the encoder's side, None in a decoder.
         """
-        gain, step, table = (
-            at_places(conditions.spread(values, f.shape[1], f.shape[2]), places)
-            for values in (self._gain, self._step, self._row_table[parity])
-        )
-        rows = self._rows[parity](f, table, places)
-        if h is None:
-            steps = exchange(ExactPrediction(self._stride, places, rows, None, gain), None)
-        else:
-            prediction = ExactPrediction(self._stride, places, rows, self._means(parity, f, places), gain)
-            steps = exchange(prediction, self._wanted(f, h, places))
-        self._tell(f, steps, step, places)
 
-    def _means(self, parity: int, f: Tensor, places: Tensor) -> Tensor:
-        def part(start: int, stop: int) -> Tensor:
-            return F.linear(take(f, places[start:stop]), *self._mean[parity])
+        def here(values: Tensor) -> Tensor:
+            return at_places(conditions.spread(values, f.shape[1], f.shape[2]), places)
 
-        return by_strips(part, f, len(places), 1, len(self._mean[parity][1]))
+        rows = self._rows[parity](f, here(self._row_table[parity]), places)
+        residual = None if h is None else self._wanted[parity](f, h, here(self._gain), places)
+        steps = exchange(ExactPrediction(self._stride, places, rows), residual)
+        self._tell(f, steps, here(self._step), places)

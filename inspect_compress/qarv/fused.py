@@ -42,7 +42,8 @@ from inspect_compress.qarv.likelihood import SCALE_STEPS
 from inspect_compress.qarv.network import LMBDA_STEPS, Conditions
 from inspect_compress.qarv.planes import RGB, ZEROS, Planes, from_planes
 from inspect_compress.qarv.products import WIDE, FastestProducts, halvings, shifted_bias
-from inspect_compress.qarv.range_coder import Coder, Tables
+from inspect_compress.qarv.range_coder import SYMBOL_LIMIT, Coder, Tables
+from inspect_compress.qarv.rounding import MAGNITUDES, Rounder, thresholds
 from inspect_compress.qarv.threads import threads_here
 
 _SIDE = 5
@@ -86,10 +87,13 @@ class FusedLayers:
             return _EncoderBlock(block, self._kernels)
         return self._others.encoder_block(block)
 
-    def wanted(self, posterior: network.Posterior) -> WantedLayer:
+    def wanted(self, posterior: network.Posterior, weight: Tensor, bias: Tensor) -> WantedLayer:
         with suppress(_UnfitError):
-            return _Wanted(posterior, self._kernels)
-        return self._others.wanted(posterior)
+            return _Wanted(posterior, weight, bias, self._kernels)
+        return self._others.wanted(posterior, weight, bias)
+
+    def rounding(self, tables: Tables, price: float) -> Rounder:
+        return _Rounding(tables, price, self._kernels)
 
     def coder(self, tables: Tables) -> Coder:
         return CompiledCoder(tables, self._kernels)
@@ -265,16 +269,16 @@ class _EncoderBlock(nn.Module):
 
 
 class _Wanted:
-    """`network.Posterior.wanted`, for which floats are summed in another order than torch's."""
+    """A posterior less a mean, for which floats are summed in another order than torch's."""
 
-    def __init__(self, posterior: network.Posterior, kernels: Kernels) -> None:
+    def __init__(self, posterior: network.Posterior, weight: Tensor, bias: Tensor, kernels: Kernels) -> None:
         width = posterior.posterior_down.weight.shape[1]
         _require(width % kernels.lanes == 0 and posterior.posterior_up.weight.shape == (width, 2 * width))
         self._kernels, self._channels, self._width = kernels, posterior.channels, width
         latents = -(-posterior.channels // kernels.lanes) * kernels.lanes
         self._kept = {
-            "direct": kernels.reals(_filled(posterior.posterior.weight, latents)),
-            "direct_bias": _filled(posterior.posterior.bias, latents),
+            "direct": kernels.reals(_filled(torch.cat([-weight, posterior.posterior.weight], 1), latents)),
+            "direct_bias": _filled(posterior.posterior.bias - bias, latents),
             "up": kernels.reals(posterior.posterior_up.weight),
             "up_bias": _floats(posterior.posterior_up.bias, width),
             "down": kernels.reals(_filled(posterior.posterior_down.weight, latents)),
@@ -282,14 +286,27 @@ class _Wanted:
         }
         self._posterior = Posterior(width, latents, **_addresses(self._kept))
 
-    def __call__(self, f: Tensor, h: Tensor, places: Tensor) -> Tensor:
-        f, h, places, channels = f.contiguous(), h.contiguous(), places.contiguous(), self._channels
-        _check(f.shape == h.shape and f.shape[-1] == self._width)
+    def __call__(self, f: Tensor, h: Tensor, gain: Tensor, places: Tensor) -> Tensor:
+        f, h, gain, places, channels = *(x.contiguous() for x in (f, h, gain, places)), self._channels
+        _check(f.shape == h.shape and f.shape[-1] == self._width and _is_for(gain, len(f), len(places), channels))
         out = torch.empty(len(f), len(places), channels)
         posterior, where = ctypes.addressof(self._posterior), places.data_ptr()
-        count, threads = len(places), threads_here()
-        for decoder, encoder, result in zip(_each(f), _each(h), _each(out), strict=True):
-            self._kernels.posterior(posterior, decoder, encoder, where, channels, result, count, threads)
+        step, count, threads = channels if gain.shape[1] > 1 else 0, len(places), threads_here()
+        for decoder, encoder, steps, result in zip(_each(f), _each(h), _each(gain, len(f)), _each(out), strict=True):
+            self._kernels.posterior(posterior, decoder, encoder, steps, step, where, channels, result, count, threads)
+        return out
+
+
+class _Rounding:
+    def __init__(self, tables: Tables, price: float, kernels: Kernels) -> None:
+        self._thresholds, self._kernels = thresholds(tables, price), kernels
+
+    def __call__(self, steps: Tensor, rows: Tensor) -> Tensor:
+        steps, rows, table = steps.contiguous(), rows.contiguous(), self._thresholds
+        _check(steps.shape == rows.shape and int(rows.max() if rows.numel() else 0) < len(table))
+        out, count = torch.empty_like(steps), steps.numel()
+        addresses = (tensor.data_ptr() for tensor in (steps, rows, table))
+        self._kernels.round(*addresses, MAGNITUDES, SYMBOL_LIMIT, out.data_ptr(), count, threads_here())
         return out
 
 

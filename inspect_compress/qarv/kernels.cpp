@@ -150,11 +150,11 @@ struct EncoderBlock {
   const float* down_bias;              // (channels)
 };
 
-// What the encoder wants of latents, from its own features and the decoder's. `latents` are filled up to a multiple of
-// kLanes; `width` is one.
+// What the encoder wants of latents beyond the prior's mean, from the decoder's features and its own. `latents` are filled
+// up to a multiple of kLanes; `width` is one.
 struct Posterior {
   int64_t width, latents;
-  const Reals::Right* direct;          // the encoder's features to latents
+  const Reals::Right* direct;          // both features to latents
   const float* direct_bias;            // (latents)
   const Reals::Right* up;              // both features to width
   const float* up_bias;                // (width)
@@ -321,7 +321,7 @@ void to_wide(const float* integers, int64_t count, Wide::Left* out) {
   for (int64_t n = 0; n < count; n += kLanes) put(out + n, truncated(load(integers + n)));
 }
 
-// What follows is for latents of one place. Nothing overlaps, so a compiler may take several at once.
+// What follows is for latents in a row. Nothing overlaps, so a compiler may take several at once.
 
 void to_rows(const float* __restrict scaled, const float* __restrict table, int64_t latents, float last,
              uint8_t* __restrict rows) {
@@ -336,6 +336,23 @@ void take_in(const float* __restrict steps, const float* __restrict unit, int64_
     units[z] = static_cast<Wide::Left>(clamped(std::nearbyint(steps[z] * unit[z]), -kWide, kWide));
     strengths[z] = static_cast<Narrow::Left>(static_cast<int32_t>(strength) + kMoved);
     magnitudes[z] = static_cast<Narrow::Left>(static_cast<int32_t>(std::fabs(strength)) + kMoved);
+  }
+}
+
+void multiply_each(const float* __restrict values, const float* __restrict factors, int64_t count,
+                   float* __restrict out) {
+  for (int64_t n = 0; n < count; ++n) out[n] = values[n] * factors[n];
+}
+
+void round_each(const float* __restrict residuals, const uint8_t* __restrict rows, const float* __restrict thresholds,
+                int64_t magnitudes, float most, int64_t count, float* __restrict out) {
+  const float last = static_cast<float>(magnitudes - 1);
+  for (int64_t n = 0; n < count; ++n) {
+    const float magnitude = std::fabs(residuals[n]), nearest = std::nearbyint(magnitude);
+    const float column = nearest < last ? nearest : last;
+    const float threshold = thresholds[rows[n] * magnitudes + static_cast<int64_t>(column)];
+    const float rounded = magnitude - nearest + 0.5f < threshold ? nearest - 1.0f : nearest;
+    out[n] = clamped(std::copysign(rounded, residuals[n]), -most, most);
   }
 }
 
@@ -513,26 +530,25 @@ void run_encoder_block(const EncoderBlock* given, const float* f, float* out, co
   });
 }
 
-// What the encoder wants at `count` places, `(count, wanted)`: the first of `latents`. `f` are the decoder's features, `h`
-// the encoder's.
-void run_posterior(const Posterior* given, const float* f, const float* h, const int64_t* places, int64_t wanted,
-                   float* out, int64_t count, int64_t threads) {
+// The residual that the encoder wants at `count` places, `(count, wanted)`: the first of `latents`. `f` are the decoder's
+// features, `h` the encoder's; `gain` makes quantization steps of them: residuals in a row, `step` numbers from one place
+// to the next.
+void run_posterior(const Posterior* given, const float* f, const float* h, const float* gain, int64_t step,
+                   const int64_t* places, int64_t wanted, float* out, int64_t count, int64_t threads) {
   const Posterior& posterior = *given;
   const int64_t width = posterior.width, latents = posterior.latents;
   in_parts(count, 1, threads, [&](int64_t start, int64_t stop) {
-    std::vector<float> both(kChunk * 2 * width), own(kChunk * width), between(kChunk * width), result(kChunk * latents);
+    std::vector<float> both(kChunk * 2 * width), between(kChunk * width), result(kChunk * latents);
     for (int64_t first = start; first < stop; first += kChunk) {
       const int64_t chunk = std::min(kChunk, stop - first);
       for (int64_t n = 0; n < chunk; ++n) {
-        const float *decoder = f + places[first + n] * width, *encoder = h + places[first + n] * width;
-        std::copy(decoder, decoder + width, both.begin() + n * 2 * width);
-        std::copy(encoder, encoder + width, both.begin() + (n * 2 + 1) * width);
-        std::copy(encoder, encoder + width, own.begin() + n * width);
+        std::copy_n(f + places[first + n] * width, width, both.begin() + n * 2 * width);
+        std::copy_n(h + places[first + n] * width, width, both.begin() + (n * 2 + 1) * width);
       }
       product<Reals>(both.data(), posterior.up, 2 * width, chunk, width, [&](int64_t row, int64_t output, Floats sums) {
         store(between.data() + row * width + output, at_least_zero(add(sums, load(posterior.up_bias + output))));
       });
-      product<Reals>(own.data(), posterior.direct, width, chunk, latents,
+      product<Reals>(both.data(), posterior.direct, 2 * width, chunk, latents,
                      [&](int64_t row, int64_t output, Floats sums) {
                        float* here = result.data() + row * latents + output;
                        store(here, add(sums, load(posterior.direct_bias + output)));
@@ -543,8 +559,18 @@ void run_posterior(const Posterior* given, const float* f, const float* h, const
                        store(here, add(load(here), add(sums, load(posterior.down_bias + output))));
                      });
       for (int64_t n = 0; n < chunk; ++n)
-        std::copy_n(result.begin() + n * latents, wanted, out + (first + n) * wanted);
+        multiply_each(result.data() + n * latents, gain + (first + n) * step, wanted, out + (first + n) * wanted);
     }
+  });
+}
+
+// Residuals to integers: the nearest, or the next towards 0, where they are not so far above the middle as `thresholds`,
+// `(tables, magnitudes)`, asks. See rounding.py.
+void run_round(const float* residuals, const uint8_t* rows, const float* thresholds, int64_t magnitudes, int64_t limit,
+               float* out, int64_t count, int64_t threads) {
+  in_parts(count, 1, threads, [&](int64_t start, int64_t stop) {
+    round_each(residuals + start, rows + start, thresholds, magnitudes, static_cast<float>(limit), stop - start,
+               out + start);
   });
 }
 }

@@ -19,6 +19,7 @@ from inspect_compress.qarv.network import Conditions, overlap_add, scatter, take
 from inspect_compress.qarv.planes import Planes, from_planes
 from inspect_compress.qarv.products import NARROW, WIDE, Products, halvings, shifted_bias
 from inspect_compress.qarv.range_coder import Coder, ConstrictionCoder, Tables
+from inspect_compress.qarv.rounding import Rounder, Rounding
 from inspect_compress.qarv.strips import by_strips, in_strips, rows_of, with_halo
 
 STRENGTH_LIMIT = 4
@@ -54,8 +55,9 @@ FeaturesLayer = Callable[[Tensor], Tensor]
 `(B, 8 (H + 1), 8 (W + 1))`, in fractions of a grey level."""
 
 
-WantedLayer = Callable[[Tensor, Tensor, Tensor], Tensor]
-"""The decoder's and the encoder's features, and N places, to what the encoder wants of the latents, `(B, N, Z)`."""
+WantedLayer = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
+"""The decoder's and the encoder's features, quantization steps per unit, `(B, 1 or N, Z)`, and N places: to the
+residual that the encoder wants of the latents, in steps, `(B, N, Z)`."""
 
 
 class Layers(Protocol):
@@ -85,8 +87,12 @@ class Layers(Protocol):
         """What computes as a block of the bottom-up path; in floats."""
         ...
 
-    def wanted(self, posterior: network.Posterior) -> WantedLayer:
-        """What computes as a posterior; in floats."""
+    def wanted(self, posterior: network.Posterior, weight: Tensor, bias: Tensor) -> WantedLayer:
+        """A posterior less the prior's mean, which is a linear layer of the decoder's features; in floats."""
+        ...
+
+    def rounding(self, tables: Tables, price: float) -> Rounder:
+        """What the encoder rounds residuals with."""
         ...
 
     def coder(self, tables: Tables) -> Coder:
@@ -122,8 +128,20 @@ class TorchLayers:
     def encoder_block(self, block: network.Block) -> nn.Module:
         return block
 
-    def wanted(self, posterior: network.Posterior) -> WantedLayer:
-        return posterior.wanted
+    def wanted(self, posterior: network.Posterior, weight: Tensor, bias: Tensor) -> WantedLayer:
+        def residual(f: Tensor, h: Tensor, gain: Tensor, places: Tensor) -> Tensor:
+            wanted = posterior.wanted(f, h, places)
+
+            def part(start: int, stop: int) -> Tensor:
+                mean = F.linear(take(f, places[start:stop]), weight, bias)
+                return (wanted[:, start:stop] - mean) * rows_of(gain, start, stop)
+
+            return by_strips(part, f, len(places), 1, len(bias))
+
+        return residual
+
+    def rounding(self, tables: Tables, price: float) -> Rounder:
+        return Rounding(tables, price=price)
 
     def coder(self, tables: Tables) -> Coder:
         return ConstrictionCoder(tables)

@@ -90,16 +90,13 @@ class Prediction:
     """What the decoder knows of latents at N places, `(N,)`, counted row by row, before they are read.
 
     `log_scale + offset` is the logarithm of the prior's standard deviation in quantization steps, `(B, N, Z)` and
-    `(B, 1 or N, Z)`; `mean` the prior's mean in units of the features, `(B, N, Z)`; `gain` steps per unit, shaped
-    as `offset`.
+    `(B, 1 or N, Z)`.
     """
 
     stride: int
     places: Tensor
-    mean: Tensor
     log_scale: Tensor
     offset: Tensor
-    gain: Tensor
 
     @property
     def rows(self) -> Tensor:
@@ -113,10 +110,10 @@ class Prediction:
 
 
 class Exchange(Protocol):
-    """Gives the residual of a latent to its prediction, in quantization steps: an integer, but in training."""
+    """Gives the residual of a latent to the prior's mean, in quantization steps: an integer, but in training."""
 
-    def __call__(self, prediction: Prediction, latent: Tensor | None) -> Tensor:
-        """Return `(B, N, Z)`. `latent`, shaped alike, is what the encoder wants; None in a decoder."""
+    def __call__(self, prediction: Prediction, residual: Tensor | None) -> Tensor:
+        """Return `(B, N, Z)`. `residual`, shaped alike, is what the encoder wants; None in a decoder."""
         ...
 
 
@@ -230,8 +227,8 @@ class Latent(Posterior):
         offset = log_gain + Conditions.spread(self.scale_offset(conditions.embedding), *size)
         mean, log_scale = self.predicted(self.prior[parity], f, places).chunk(2, -1)
         gain = torch.exp(at_places(log_gain, places))
-        prediction = Prediction(self.stride, places, mean, log_scale, at_places(offset, places), gain)
-        steps = exchange(prediction, None if h is None else self.wanted(f, h, places))
+        prediction = Prediction(self.stride, places, log_scale, at_places(offset, places))
+        steps = exchange(prediction, None if h is None else (self.wanted(f, h, places) - mean).float() * gain)
         self.tell(f, steps, gain, places)
 
     def log_gain(self, embedding: Tensor, log_lmbda: Tensor) -> Tensor:

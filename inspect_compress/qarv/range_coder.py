@@ -22,6 +22,9 @@ from inspect_compress.qarv.tables import TOTAL, radius
 
 RADII = np.array([radius(row) for row in range(SCALE_STEPS)], np.int32)
 
+SYMBOL_LIMIT = (1 << 23) - 1
+"""The largest absolute value of a symbol: what an escape can express."""
+
 _WORD_BYTES = 4
 _INTERVAL_BYTES = 8
 _ESCAPE_BASE = 1 << 12
@@ -38,7 +41,7 @@ class Encoder(Protocol):
     """Makes one stream."""
 
     def put(self, symbols: Symbols, rows: Rows) -> None:
-        """Add a batch: int32, `(N,)`, of less than 2^23 in size, and their rows, uint8, `(N,)`."""
+        """Add a batch: int32, `(N,)`, at most SYMBOL_LIMIT, and their rows, uint8, `(N,)`."""
 
     def finish(self) -> bytes:
         """The shortest bytes that the symbols can be read from."""

@@ -4,11 +4,14 @@ A decoder needs nothing of this. After the rate–distortion optimised quantizat
 G. J. Sullivan and T. Wiegand, "Rate-distortion optimization for video compression", IEEE SPM 15(6), 1998).
 """
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
+from inspect_compress.qarv.range_coder import SYMBOL_LIMIT, Tables
+from inspect_compress.qarv.strips import by_strips
 from inspect_compress.qarv.tables import radius
 
 PRICE = 1 / 30
@@ -18,27 +21,44 @@ out of the training split (docs/training.md)."""
 FURTHEST = 0.3
 """Steps that the threshold moves at most."""
 
-_MAGNITUDES = 16
-"""From this magnitude on, neighbours cost nearly the same, and rounding is plain."""
+MAGNITUDES = 17
+"""From the last of them on, neighbours cost nearly the same, and rounding is plain."""
+
+
+Rounder = Callable[[Tensor, Tensor], Tensor]
+"""Residuals in steps, `(B, N, Z)`, and the rows of their tables, uint8, to integers of at most SYMBOL_LIMIT."""
 
 
 class Rounding:
     """Rounds residuals by what their neighbours cost in the probability tables (`tables.gaussian_tables`)."""
 
-    def __init__(
-        self, tables: list[NDArray[np.int32]], device: torch.device | str = "cpu", price: float = PRICE
-    ) -> None:
-        threshold = torch.zeros(len(tables), _MAGNITUDES + 1)
-        for row, table in enumerate(tables):
-            start = radius(row)
-            nats = -np.log(table[start : start + _MAGNITUDES])
-            saved = torch.from_numpy(np.diff(nats)).clamp_min(0)
-            threshold[row, 1:_MAGNITUDES] = (price * saved).clamp_max(FURTHEST)
-        self._threshold = threshold.flatten().to(device)
+    def __init__(self, tables: Tables, device: torch.device | str = "cpu", price: float = PRICE) -> None:
+        self._threshold = thresholds(tables, price).flatten().to(device)
 
     def __call__(self, steps: Tensor, rows: Tensor) -> Tensor:
-        """Integers for real `steps`, whose tables are `rows` (uint8, same shape): the nearest, or one nearer to 0."""
+        """The nearest integers, or the next towards 0. See `Rounder`."""
+
+        def part(start: int, stop: int) -> Tensor:
+            return self._rounded(steps[:, start:stop], rows[:, start:stop])
+
+        return by_strips(part, steps, steps.shape[1], 1, steps.shape[2])
+
+    def _rounded(self, steps: Tensor, rows: Tensor) -> Tensor:
         magnitude = steps.abs()
         nearest = magnitude.round()
-        threshold = self._threshold[rows.int() * (_MAGNITUDES + 1) + nearest.clamp_max(_MAGNITUDES).int()]
-        return steps.sign() * (nearest - (magnitude - nearest + 0.5 < threshold).float())
+        threshold = self._threshold[rows.int() * MAGNITUDES + nearest.clamp_max(MAGNITUDES - 1).int()]
+        rounded = steps.sign() * (nearest - (magnitude - nearest + 0.5 < threshold).float())
+        return rounded.clamp_(-SYMBOL_LIMIT, SYMBOL_LIMIT)
+
+
+def thresholds(tables: Tables, price: float) -> Tensor:
+    """How far above the middle between two integers a residual must be for the upper one: by its table and that one's
+    magnitude, `(tables, MAGNITUDES)`; the last is for all that are larger, too.
+    """
+    threshold = torch.zeros(len(tables), MAGNITUDES)
+    for row, table in enumerate(tables):
+        start = radius(row)
+        nats = -np.log(table[start : start + MAGNITUDES - 1])
+        saved = torch.from_numpy(np.diff(nats)).clamp_min(0)
+        threshold[row, 1:-1] = (price * saved).clamp_max(FURTHEST)
+    return threshold

@@ -51,18 +51,17 @@ class TrainingExchange:
         self._rounding = _rounding(noise.device)
         self.nats: dict[int, list[Tensor]] = {stride: [] for stride in STRIDES}
 
-    def __call__(self, prediction: Prediction, latent: Tensor | None) -> Tensor:
-        assert latent is not None
-        steps = (latent - prediction.mean).float() * prediction.gain
-        noisy = steps + torch.rand(steps.shape, generator=self._noise, device=steps.device) - 0.5
+    def __call__(self, prediction: Prediction, residual: Tensor | None) -> Tensor:
+        assert residual is not None
+        noisy = residual + torch.rand(residual.shape, generator=self._noise, device=residual.device) - 0.5
         log_scale = (prediction.log_scale + prediction.offset).float()
-        rounded = self._rounding(steps.detach(), scale_index(log_scale.detach()))
+        rounded = self._rounding(residual.detach(), scale_index(log_scale.detach()))
         scale = torch.exp(_lower_bound(log_scale, LOG_SCALE_MIN))
         nats = _nats(rounded, scale)
         noisy_nats = _nats(noisy, scale.detach())
         counted = nats + noisy_nats - noisy_nats.detach()
         self.nats[prediction.stride].append(counted.sum((1, 2)))
-        return torch.where(scale < _NARROW, steps + (rounded - steps).detach(), noisy)
+        return torch.where(scale < _NARROW, residual + (rounded - residual).detach(), noisy)
 
 
 def _nats(steps: Tensor, scale: Tensor) -> Tensor:

@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 
 from inspect_compress.errors import OutOfStepError
 from inspect_compress.qarv.compiled_coder import CompiledCoder
-from inspect_compress.qarv.entropy import SYMBOL_LIMIT, LevelReader, LevelWriter, Models
+from inspect_compress.qarv.entropy import LevelReader, LevelWriter, Models
 from inspect_compress.qarv.kernels import all_kernels
 from inspect_compress.qarv.likelihood import SCALE_STEPS
-from inspect_compress.qarv.range_coder import Coder, ConstrictionCoder, Tables, decoder_of, stream_of
+from inspect_compress.qarv.range_coder import SYMBOL_LIMIT, Coder, ConstrictionCoder, Tables, decoder_of, stream_of
 from inspect_compress.qarv.tables import TOTAL, gaussian_tables, radius
 
 KERNELS = [kernels for kernels in all_kernels().values() if kernels.usable]

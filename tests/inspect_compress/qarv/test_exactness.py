@@ -26,7 +26,7 @@ from inspect_compress.qarv import layers, strips
 from inspect_compress.qarv.codec import QarvCodec
 from inspect_compress.qarv.coding import coded_places, padded_size
 from inspect_compress.qarv.container import VERSION, Header, Level, write_container
-from inspect_compress.qarv.entropy import SYMBOL_LIMIT, LevelWriter
+from inspect_compress.qarv.entropy import LevelWriter
 from inspect_compress.qarv.exact import ExactNetwork, ExactPrediction
 from inspect_compress.qarv.fused import FusedLayers
 from inspect_compress.qarv.kernels import all_kernels
@@ -39,6 +39,7 @@ from inspect_compress.qarv.products import (
     Products,
     split,
 )
+from inspect_compress.qarv.range_coder import SYMBOL_LIMIT
 from inspect_compress.qarv.strides import STRIDES
 from inspect_compress.qarv.threads import one_thread
 from inspect_compress.qarv.weights import FOLDER, default_fingerprint, installed_model

@@ -29,6 +29,8 @@ from inspect_compress.qarv.kernels import all_kernels, fastest_kernels
 from inspect_compress.qarv.layers import ExactConditions, Layers, Tensors, TorchLayers
 from inspect_compress.qarv.network import Block, Conditions, Posterior, checkerboard
 from inspect_compress.qarv.products import WIDE, FloatProducts
+from inspect_compress.qarv.rounding import PRICE
+from inspect_compress.qarv.tables import gaussian_tables
 from inspect_compress.qarv.threads import one_thread
 from inspect_compress.qarv.weights import CodingNetwork, default_fingerprint, read_weights, weight_file, weights_from
 
@@ -213,11 +215,27 @@ def test_what_the_encoder_wants(name: str, seed: int, width: int, latents: int, 
     torch.manual_seed(seed)
     posterior = Posterior(width, latents).requires_grad_(False)
     decoder, encoder = torch.randn(2, batch, h, w, width)
+    mean, bias = torch.randn(latents, width), torch.randn(latents)
     places = checkerboard(h, w, torch.device("cpu"))[0]
 
-    wanted = fused(name).wanted(posterior)(decoder, encoder, places)
+    for gain in (torch.rand(batch, len(places), latents), torch.rand(batch, 1, latents)):
+        wanted, sure = (
+            layers.wanted(posterior, mean, bias)(decoder, encoder, gain, places) for layers in (fused(name), SURE)
+        )
+        torch.testing.assert_close(wanted, sure, rtol=1e-5, atol=1e-4)
 
-    torch.testing.assert_close(wanted, posterior.wanted(decoder, encoder, places))
+
+@each_build
+@many
+@given(seeds, st.integers(1, 40), st.integers(1, 2), sides)
+def test_rounding(name: str, seed: int, latents: int, batch: int, places: int) -> None:
+    numbers, tables = Numbers(seed), gaussian_tables()
+    steps = numbers.positive(1e-3, 1e8, batch, places, latents) * numbers.integers(1, batch, places, latents)
+    rows = torch.from_numpy(np.random.default_rng(seed).integers(0, 64, steps.shape).astype(np.uint8))
+
+    rounded = fused(name).rounding(tables, PRICE)(steps, rows)
+
+    assert torch.equal(rounded, SURE.rounding(tables, PRICE)(steps, rows))
 
 
 def codec_of(name: str) -> QarvCodec:
@@ -298,7 +316,8 @@ def test_features_of_another_width_are_refused(name: str) -> None:
 
 def render_at_the_highest_lambda(network: CodingNetwork) -> Tensor:
     conditions = network.at(torch.tensor([[255]]), 1, halved=False)
-    features = network.top_down((64, 64), conditions, lambda latents, _: torch.zeros(latents.rows.shape))
+    encoder = network.bottom_up(torch.zeros(1, 1, 64, 64), conditions)
+    features = network.top_down((64, 64), conditions, lambda latents, _: torch.zeros(latents.rows.shape), encoder)
     return network.render(features, conditions)
 
 
