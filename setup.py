@@ -47,6 +47,7 @@ def kernels(name: str) -> Extension:
         depends=[str(file) for file in FILES],
         define_macros=[("SOURCES", str(SOURCES))],
         extra_compile_args=["-O3", "-g0", "-std=c++17", "-ffp-contract=off", "-pthread", *INSTRUCTIONS[name]],
+        extra_link_args=["-pthread"],
         optional=True,
     )
 

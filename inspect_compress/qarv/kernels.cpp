@@ -205,7 +205,7 @@ namespace {
 template <class Work>
 void in_parts(int64_t rows, int64_t width, int64_t threads, const Work& work) {
   const int64_t least = (2 * kChunk + width - 1) / width;
-  pool->share(rows, std::max(least, rows / (kParts * threads)), threads, work);
+  pool().share(rows, std::max(least, rows / (kParts * threads)), threads, work);
 }
 
 inline int64_t index_at(const Map& map, int64_t y, int64_t x) {

@@ -79,8 +79,17 @@ class Pool {
   std::atomic<int64_t> next_;
 };
 
-// Never deleted: its threads end with the process. A forked process has none of them, and begins anew.
-Pool* pool = new Pool;
-[[maybe_unused]] const int forked = pthread_atfork(nullptr, nullptr, [] { pool = new Pool; });
+std::atomic<Pool*> made{nullptr};
+
+// Made when first asked for, so that loading the library runs nothing that this processor may not have. Never deleted:
+// its threads end with the process. A forked process has none of them, and begins anew.
+Pool& pool() {
+  [[maybe_unused]] static const int forked = pthread_atfork(nullptr, nullptr, [] { made = nullptr; });
+  if (!made) {
+    Pool *expected = nullptr, *fresh = new Pool;
+    if (!made.compare_exchange_strong(expected, fresh)) delete fresh;
+  }
+  return *made;
+}
 
 }  // namespace

@@ -145,8 +145,9 @@ def _check_size(shape: Shape) -> None:
 
 def _check_tables(tables: Tables) -> None:
     """Refuse tables that an entropy coder would be led astray by."""
-    if not all(table.min() > 0 and table.sum(dtype=np.int64) == TOTAL for table in tables):
-        raise ValueError("its tables are no probabilities")
+    for row, table in enumerate(tables):
+        if len(table) != 2 * radius(row) + 2 or table.min() < 1 or table.sum(dtype=np.int64) != TOTAL:
+            raise ValueError("its tables are no probabilities")
 
 
 def _float_network(shape: Shape, tensors: Tensors) -> Network:

@@ -5,16 +5,20 @@ import contextlib
 import constriction
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from safetensors import safe_open
+from safetensors.torch import load_file, save
 
-from inspect_compress.errors import OutOfStepError
+from inspect_compress.errors import ConfigError, OutOfStepError
 from inspect_compress.qarv.compiled_coder import CompiledCoder
 from inspect_compress.qarv.entropy import LevelReader, LevelWriter, Models
 from inspect_compress.qarv.kernels import all_kernels
 from inspect_compress.qarv.likelihood import SCALE_STEPS
 from inspect_compress.qarv.range_coder import SYMBOL_LIMIT, Coder, ConstrictionCoder, Tables, decoder_of, stream_of
 from inspect_compress.qarv.tables import TOTAL, gaussian_tables, radius
+from inspect_compress.qarv.weights import default_fingerprint, weight_file, weights_from
 
 KERNELS = [kernels for kernels in all_kernels().values() if kernels.usable]
 
@@ -115,6 +119,24 @@ def test_cost_is_near_the_entropy(models: Models) -> None:
     writer.put(symbols, rows)
     ideal = sum(-np.log2(gaussian_tables()[r][symbols[rows == r] + radius(r)] / TOTAL).sum() for r in range(20, 40))
     assert 8 * len(writer.finish()) < 1.001 * ideal + 64
+
+
+@pytest.mark.parametrize("change", ["another sum", "a negative number", "another length"])
+def test_weight_files_whose_tables_are_no_probabilities_are_refused(change: str) -> None:
+    path = weight_file(default_fingerprint())
+    with safe_open(path, "pt") as file:
+        metadata = file.metadata()
+    tensors = load_file(path)
+    tables = tensors["tables"]
+    if change == "another sum":
+        tables[100] += 1
+    elif change == "a negative number":
+        tables[100], tables[101] = -1, tables[101] + tables[100] + 1
+    else:
+        tensors["tables"] = torch.cat([tables, tables[-1:] * 0])
+
+    with pytest.raises(ConfigError, match="its tables are no probabilities"):
+        weights_from(save(tensors, metadata), "changed")
 
 
 @settings(deadline=None)
