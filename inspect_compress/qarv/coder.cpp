@@ -112,7 +112,8 @@ void run_encode(Encoder* encoder, const Tables* tables, const int32_t* symbols, 
   }
 }
 
-// The next batch. A symbol 0 that is likely is tried first: what follows need not wait for a division then. False where the bytes are not what symbols of these tables become.
+// The next batch. A symbol 0 that is likely is tried first: what follows need not wait for a division then. False where
+// the bytes are not what symbols of these tables become.
 int64_t run_decode(Decoder* decoder, const Tables* tables, const uint8_t* rows, int64_t count, int32_t* symbols) {
   bool escaped = false;
   for (const uint32_t n : by_row(rows, count)) {

@@ -22,6 +22,8 @@ from inspect_compress.qarv.network import (
     MARGIN,
     Block,
     Encoder,
+    Enter,
+    Halve,
     Posterior,
     Shape,
     at_places,
@@ -64,6 +66,9 @@ class ExactNetwork:
         for blocks in (self.encoder.up_8, self.encoder.up_16, self.encoder.up_32):
             for number, block in enumerate(blocks):
                 blocks[number] = layers.encoder_block(cast(Block, block))
+        self.encoder.enter = cast(Enter, layers.enter(self.encoder.enter))
+        self.encoder.halve_16 = cast(Halve, layers.halve(self.encoder.halve_16))
+        self.encoder.halve_32 = cast(Halve, layers.halve(self.encoder.halve_32))
         self._halved_steps = int(tensors["halved_steps"])
         self._start = tensors["start"].float()
         self._levels = [

@@ -22,6 +22,7 @@ from inspect_compress.qarv.kernels import (
     Linear,
     Map,
     Posterior,
+    RealLinear,
     Tell,
     fastest_kernels,
 )
@@ -39,7 +40,7 @@ from inspect_compress.qarv.layers import (
     below,
 )
 from inspect_compress.qarv.likelihood import SCALE_STEPS
-from inspect_compress.qarv.network import LMBDA_STEPS, Conditions
+from inspect_compress.qarv.network import LMBDA_STEPS, MARGIN, Conditions
 from inspect_compress.qarv.planes import RGB, ZEROS, Planes, from_planes
 from inspect_compress.qarv.products import WIDE, FastestProducts, halvings, shifted_bias
 from inspect_compress.qarv.range_coder import SYMBOL_LIMIT, Coder, Tables
@@ -86,6 +87,16 @@ class FusedLayers:
         with suppress(_UnfitError):
             return _EncoderBlock(block, self._kernels)
         return self._others.encoder_block(block)
+
+    def enter(self, enter: network.Enter) -> nn.Module:
+        with suppress(_UnfitError):
+            return _Enter(enter, self._kernels)
+        return self._others.enter(enter)
+
+    def halve(self, halve: network.Halve) -> nn.Module:
+        with suppress(_UnfitError):
+            return _Halve(halve, self._kernels)
+        return self._others.halve(halve)
 
     def wanted(self, posterior: network.Posterior, weight: Tensor, bias: Tensor) -> WantedLayer:
         with suppress(_UnfitError):
@@ -268,6 +279,42 @@ class _EncoderBlock(nn.Module):
         return out
 
 
+class _Enter(nn.Module):
+    """`network.Enter`, for which floats are summed in another order than torch's."""
+
+    def __init__(self, enter: network.Enter, kernels: Kernels) -> None:
+        super().__init__()
+        self._kernels, self._linear = kernels, _RealLinear(enter.weight.flatten(1), enter.bias, kernels)
+        _require(self._linear.inputs == _PATCH)
+
+    def forward(self, planes: Tensor) -> Tensor:
+        padded = nn.functional.pad(planes[:, 0], (MARGIN,) * 4).contiguous()
+        batch, height, width = padded.shape
+        _check(height % BLOCK == width % BLOCK == 0)
+        places = (height // BLOCK - 1, width // BLOCK - 1)
+        out = torch.empty(batch, *places, self._linear.outputs)
+        for one, result in zip(_each(padded), _each(out), strict=True):
+            self._kernels.enter(self._linear.passed, one, result, *places, threads_here())
+        return out
+
+
+class _Halve(nn.Module):
+    """`network.Halve`, for which floats are summed in another order than torch's."""
+
+    def __init__(self, halve: network.Halve, kernels: Kernels) -> None:
+        super().__init__()
+        self._kernels, self._linear = kernels, _RealLinear(halve.weight, halve.bias, kernels)
+
+    def forward(self, f: Tensor) -> Tensor:
+        f = f.contiguous()
+        batch, height, width, channels = f.shape
+        _check(4 * channels == self._linear.inputs and height % 2 == width % 2 == 0)
+        out = torch.empty(batch, height // 2, width // 2, self._linear.outputs)
+        for one, result in zip(_each(f), _each(out), strict=True):
+            self._kernels.halve(self._linear.passed, one, result, height // 2, width // 2, threads_here())
+        return out
+
+
 class _Wanted:
     """A posterior less a mean, for which floats are summed in another order than torch's."""
 
@@ -321,6 +368,17 @@ class _Filter:
             "bias": _floats(bias, channels),
         }
         self.passed = Filter(channels, **_addresses(self._kept))
+
+
+class _RealLinear:
+    """Products of floats, and a bias."""
+
+    def __init__(self, weight: Tensor, bias: Tensor, kernels: Kernels) -> None:
+        self.outputs, self.inputs = weight.shape
+        _require(self.outputs % kernels.lanes == 0)
+        self._kept = {"weights": kernels.reals(weight), "bias": _floats(bias, self.outputs)}
+        self._linear = RealLinear(self.inputs, self.outputs, **_addresses(self._kept))
+        self.passed = ctypes.addressof(self._linear)
 
 
 class _Linear:

@@ -23,6 +23,8 @@ namespace {
 
 constexpr int64_t kChunk = 60;           // places that go through a layer together, in the nearest cache
 constexpr int64_t kParts = 4;            // that each thread takes of a layer, for those that come late
+constexpr int64_t kStride = 8;           // lapped.py: BLOCK
+constexpr int64_t kSupport = 2 * kStride;
 constexpr int64_t kReach = 2;            // of a filter, to each side
 constexpr int64_t kSide = 2 * kReach + 1;
 constexpr float kNarrow = 127.0f;        // products.py: NARROW
@@ -148,6 +150,13 @@ struct EncoderBlock {
   const float* up_bias;                // (hidden)
   const Reals::Right* down;            // hidden to channels
   const float* down_bias;              // (channels)
+};
+
+// A linear layer in floats; `outputs` is a multiple of kLanes.
+struct RealLinear {
+  int64_t inputs, outputs;
+  const Reals::Right* weights;         // inputs to outputs
+  const float* bias;                   // (outputs)
 };
 
 // What the encoder wants of latents beyond the prior's mean, from the decoder's features and its own. `latents` are filled
@@ -321,6 +330,24 @@ void to_wide(const float* integers, int64_t count, Wide::Left* out) {
   for (int64_t n = 0; n < count; n += kLanes) put(out + n, truncated(load(integers + n)));
 }
 
+// A layer of the encoder: for each place of `out`, `(height, width, outputs)`, of what `gather(y, x, input)` puts together.
+template <class Gather>
+void linear_reals(const RealLinear& layer, float* out, int64_t height, int64_t width, int64_t threads,
+                  const Gather& gather) {
+  in_parts(height, width, threads, [&](int64_t start, int64_t stop) {
+    std::vector<float> inputs(kChunk * layer.inputs);
+    for (int64_t first = start * width; first < stop * width; first += kChunk) {
+      const int64_t chunk = std::min(kChunk, stop * width - first);
+      for (int64_t n = 0; n < chunk; ++n)
+        gather((first + n) / width, (first + n) % width, inputs.data() + n * layer.inputs);
+      product<Reals>(inputs.data(), layer.weights, layer.inputs, chunk, layer.outputs,
+                     [&](int64_t row, int64_t output, Floats sums) {
+                       store(out + (first + row) * layer.outputs + output, add(sums, load(layer.bias + output)));
+                     });
+    }
+  });
+}
+
 // What follows is for latents in a row. Nothing overlaps, so a compiler may take several at once.
 
 void to_rows(const float* __restrict scaled, const float* __restrict table, int64_t latents, float last,
@@ -483,7 +510,6 @@ void run_double(const Linear* layer, const float* bias, const float* f, float* o
 // The sum of the patches that features, `(height, width, inputs)`, stand for, `(8 (height + 1), 8 (width + 1))`. A patch
 // reaches into the row below.
 void run_leave(const Linear* layer, const float* f, float* out, int64_t height, int64_t width, int64_t threads) {
-  constexpr int64_t kStride = 8, kSupport = 2 * kStride;
   const int64_t line = kStride * (width + 1);
   in_parts(height + 1, width, threads, [&](int64_t start, int64_t stop) {
     std::vector<Wide::Left> inputs(kChunk * layer->inputs);
@@ -527,6 +553,26 @@ void run_encoder_block(const EncoderBlock* given, const float* f, float* out, co
                        store(out + place, add(add(sums, load(block.down_bias + output)), load(f + place)));
                      });
     }
+  });
+}
+
+// The lapped analysis: planes, `(8 (height + 1), 8 (width + 1))`, to features, `(height, width, outputs)`.
+void run_enter(const RealLinear* layer, const float* planes, float* out, int64_t height, int64_t width,
+               int64_t threads) {
+  const int64_t line = kStride * (width + 1);
+  linear_reals(*layer, out, height, width, threads, [&](int64_t y, int64_t x, float* input) {
+    const float* corner = planes + kStride * (y * line + x);
+    for (int64_t row = 0; row < kSupport; ++row) std::copy_n(corner + row * line, kSupport, input + row * kSupport);
+  });
+}
+
+// Features, `(2 height, 2 width, inputs / 4)`, to those of the next coarser stride, `(height, width, outputs)`.
+void run_halve(const RealLinear* layer, const float* f, float* out, int64_t height, int64_t width, int64_t threads) {
+  const int64_t both = layer->inputs / 2, line = width * both;
+  linear_reals(*layer, out, height, width, threads, [&](int64_t y, int64_t x, float* input) {
+    const float* corner = f + 2 * y * line + x * both;
+    std::copy_n(corner, both, input);
+    std::copy_n(corner + line, both, input + both);
   });
 }
 

@@ -61,6 +61,17 @@ class EncoderBlock(ctypes.Structure):
     )
 
 
+class RealLinear(ctypes.Structure):
+    """As in kernels.cpp."""
+
+    _fields_ = (
+        ("inputs", ctypes.c_int64),
+        ("outputs", ctypes.c_int64),
+        ("weights", ctypes.c_void_p),
+        ("bias", ctypes.c_void_p),
+    )
+
+
 class Posterior(ctypes.Structure):
     """As in kernels.cpp."""
 
@@ -159,6 +170,8 @@ class Kernels:
         self.double = self._function("run_double", 7)
         self.leave = self._function("run_leave", 6)
         self.encoder_block = self._function("run_encoder_block", 8)
+        self.enter = self._function("run_enter", 6)
+        self.halve = self._function("run_halve", 6)
         self.posterior = self._function("run_posterior", 10)
         self.round = self._function("run_round", 8)
         self.colours = self._function("run_colours", 9)

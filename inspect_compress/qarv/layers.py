@@ -87,6 +87,14 @@ class Layers(Protocol):
         """What computes as a block of the bottom-up path; in floats."""
         ...
 
+    def enter(self, enter: network.Enter) -> nn.Module:
+        """What computes as the lapped analysis; in floats."""
+        ...
+
+    def halve(self, halve: network.Halve) -> nn.Module:
+        """What computes as a step of the bottom-up path to the next coarser stride; in floats."""
+        ...
+
     def wanted(self, posterior: network.Posterior, weight: Tensor, bias: Tensor) -> WantedLayer:
         """A posterior less the prior's mean, which is a linear layer of the decoder's features; in floats."""
         ...
@@ -127,6 +135,12 @@ class TorchLayers:
 
     def encoder_block(self, block: network.Block) -> nn.Module:
         return block
+
+    def enter(self, enter: network.Enter) -> nn.Module:
+        return enter
+
+    def halve(self, halve: network.Halve) -> nn.Module:
+        return halve
 
     def wanted(self, posterior: network.Posterior, weight: Tensor, bias: Tensor) -> WantedLayer:
         def residual(f: Tensor, h: Tensor, gain: Tensor, places: Tensor) -> Tensor:

@@ -269,6 +269,13 @@ class Enter(nn.Module):
         return by_strips(rows, planes, *patches.shape[1:3], patches.shape[2], len(self.weight))
 
 
+class Halve(nn.Linear):
+    """Features `(B, H, W, C)` to those of the next coarser stride, `(B, H/2, W/2, C')`, each from four positions."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return _pointwise(super().forward, _gather(x), self.out_features)
+
+
 class Leave(nn.Module):
     """The lapped synthesis, the transpose of `Enter`: a 1×1 layer, and its 16×16 patches overlapped and added."""
 
@@ -308,9 +315,9 @@ class Encoder(nn.Module):
         )
         self.enter = Enter(s.width_8)
         self.up_8 = nn.ModuleList([Block(s.width_8) for _ in range(s.blocks_8)])
-        self.halve_16 = nn.Linear(4 * s.width_8, s.width_16)
+        self.halve_16 = Halve(4 * s.width_8, s.width_16)
         self.up_16 = nn.ModuleList([Block(s.width_16) for _ in range(s.blocks_16)])
-        self.halve_32 = nn.Linear(4 * s.width_16, s.width_32)
+        self.halve_32 = Halve(4 * s.width_16, s.width_32)
         self.up_32 = nn.ModuleList([Block(s.width_32) for _ in range(s.blocks_32)])
 
     def conditions(self, lmbda: Tensor) -> Conditions:
@@ -327,10 +334,10 @@ class Encoder(nn.Module):
         h8 = self.enter(planes - 0.5)
         for block in self.up_8:
             h8 = block(h8, conditions)
-        h16 = _pointwise(self.halve_16, _gather(h8))
+        h16 = self.halve_16(h8)
         for block in self.up_16:
             h16 = block(h16, conditions)
-        h32 = _pointwise(self.halve_32, _gather(h16))
+        h32 = self.halve_32(h16)
         for block in self.up_32:
             h32 = block(h32, conditions)
         return h32, h16, h8
@@ -384,7 +391,7 @@ class Network(Encoder):
                         f = block(f, conditions)
                     latent.code(parity, f, h, conditions, exchange)
             if double is not None:
-                f = scatter(_pointwise(double, f))
+                f = scatter(_pointwise(double, f, double.out_features))
         return f
 
     def render(self, f: Tensor, conditions: Conditions) -> Tensor:
@@ -452,9 +459,9 @@ def at_places(table: Tensor, places: Tensor) -> Tensor:
     return table[:, 0] if table.shape[1:3] == (1, 1) else take(table, places)
 
 
-def _pointwise(layer: nn.Module, x: Tensor) -> Tensor:
+def _pointwise(layer: Callable[[Tensor], Tensor], x: Tensor, outputs: int) -> Tensor:
     """A linear layer, strip by strip."""
-    shape = (*x.shape[2:-1], cast(nn.Linear, layer).out_features)
+    shape = (*x.shape[2:-1], outputs)
     return by_strips(lambda start, stop: layer(x[:, start:stop]), x, x.shape[1], math.prod(x.shape[2:-1]), *shape)
 
 

@@ -7,6 +7,7 @@
 #include <condition_variable>
 #include <cstdint>
 #include <mutex>
+#include <system_error>
 #include <thread>
 
 namespace {
@@ -22,7 +23,7 @@ class Pool {
       work(0, count);
       return;
     }
-    for (; started_ < threads - 1; ++started_) std::thread([this] { wait_and_help(); }).detach();
+    const int64_t helpers = start(std::min(threads, (count + step - 1) / step) - 1);
     {
       const std::lock_guard<std::mutex> lock(state_);
       work_ = &work;
@@ -33,7 +34,7 @@ class Pool {
       open_ = true;
       ++number_;
     }
-    wake_.notify_all();
+    for (int64_t n = 0; n < helpers; ++n) wake_.notify_one();
     take_parts();
     {
       const std::lock_guard<std::mutex> lock(state_);
@@ -44,6 +45,15 @@ class Pool {
   }
 
  private:
+  // Has so many threads wait, or as many as the system lets there be.
+  int64_t start(int64_t helpers) {
+    try {
+      for (; started_ < helpers; ++started_) std::thread([this] { wait_and_help(); }).detach();
+    } catch (const std::system_error&) {
+    }
+    return std::min(helpers, started_);
+  }
+
   static constexpr int64_t kTries = 4000;  // some tens of microseconds, in which the next layer may have begun
 
   void take_parts() {

@@ -27,7 +27,7 @@ from inspect_compress.qarv.codec import QarvCodec
 from inspect_compress.qarv.fused import FusedLayers, fastest_layers
 from inspect_compress.qarv.kernels import all_kernels, fastest_kernels
 from inspect_compress.qarv.layers import ExactConditions, Layers, Tensors, TorchLayers
-from inspect_compress.qarv.network import Block, Conditions, Posterior, checkerboard
+from inspect_compress.qarv.network import Block, Conditions, Enter, Halve, Posterior, checkerboard
 from inspect_compress.qarv.products import WIDE, FloatProducts
 from inspect_compress.qarv.rounding import PRICE
 from inspect_compress.qarv.tables import gaussian_tables
@@ -223,6 +223,19 @@ def test_what_the_encoder_wants(name: str, seed: int, width: int, latents: int, 
             layers.wanted(posterior, mean, bias)(decoder, encoder, gain, places) for layers in (fused(name), SURE)
         )
         torch.testing.assert_close(wanted, sure, rtol=1e-5, atol=1e-4)
+
+
+@each_build
+@many
+@given(seeds, st.sampled_from(WIDTHS), st.integers(1, 2), sides, sides)
+def test_the_encoders_way_to_coarser_strides(name: str, seed: int, width: int, batch: int, h: int, w: int) -> None:
+    torch.manual_seed(seed)
+    enter, halve = Enter(width).requires_grad_(False), Halve(4 * width, 2 * width).requires_grad_(False)
+    enter.bias.normal_()
+    planes, features = torch.randn(batch, 1, 8 * h, 8 * w), torch.randn(batch, 2 * h, 2 * w, width)
+
+    torch.testing.assert_close(fused(name).enter(enter)(planes), enter(planes), rtol=1e-5, atol=1e-4)
+    torch.testing.assert_close(fused(name).halve(halve)(features), halve(features), rtol=1e-5, atol=1e-4)
 
 
 @each_build
