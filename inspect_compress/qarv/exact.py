@@ -69,6 +69,7 @@ class ExactNetwork:
         self.encoder.enter = cast(Enter, layers.enter(self.encoder.enter))
         self.encoder.halve_16 = cast(Halve, layers.halve(self.encoder.halve_16))
         self.encoder.halve_32 = cast(Halve, layers.halve(self.encoder.halve_32))
+        self._lmbdas = torch.tensor(shape.lmbdas())
         self._halved_steps = int(tensors["halved_steps"])
         self._start = tensors["start"].float()
         self._levels = [
@@ -88,7 +89,7 @@ class ExactNetwork:
         if halved:
             index = (index + self._halved_steps).clamp(0, LMBDA_STEPS - 1)
         index = index.expand(count, -1, -1)
-        return ExactConditions(index, torch.tensor(self.shape.lmbdas())[index])
+        return ExactConditions(index, self._lmbdas[index])
 
     def bottom_up(self, planes: Tensor, conditions: ExactConditions) -> tuple[Tensor, Tensor, Tensor]:
         """The encoder's features at strides 32, 16 and 8: floats, in units."""

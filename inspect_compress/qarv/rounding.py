@@ -10,9 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from inspect_compress.qarv.range_coder import SYMBOL_LIMIT, Tables
+from inspect_compress.qarv.range_coder import RADII, SYMBOL_LIMIT, Tables
 from inspect_compress.qarv.strips import by_strips
-from inspect_compress.qarv.tables import radius
 
 PRICE = 1 / 30
 """Steps that the threshold moves for each nat saved. 1 / 12 is the optimum for a single residual at the step size
@@ -55,10 +54,6 @@ def thresholds(tables: Tables, price: float) -> Tensor:
     """How far above the middle between two integers a residual must be for the upper one: by its table and that one's
     magnitude, `(tables, MAGNITUDES)`; the last is for all that are larger, too.
     """
-    threshold = torch.zeros(len(tables), MAGNITUDES)
-    for row, table in enumerate(tables):
-        start = radius(row)
-        nats = -np.log(table[start : start + MAGNITUDES - 1])
-        saved = torch.from_numpy(np.diff(nats)).clamp_min(0)
-        threshold[row, 1:-1] = (price * saved).clamp_max(FURTHEST)
-    return threshold
+    likely = np.stack([table[start : start + MAGNITUDES - 1] for table, start in zip(tables, RADII, strict=True)])
+    saved = np.diff(-np.log(likely)).clip(0)
+    return torch.from_numpy(np.pad((price * saved).clip(max=FURTHEST), ((0, 0), (1, 1))).astype(np.float32))
