@@ -57,7 +57,7 @@ class SpeedResult:
 
 
 def run_speed(step: Step = lambda what: None) -> SpeedResult:
-    """Time QARV from pixels to a `.qarv` file on disk and back, with and without compiled kernels, and the authors'
+    """Time QARV from pixels to a `.qarv` file on disk and back, with and without compiled code, and the authors'
     network alone.
 
     QARV's time holds the network, entropy coding, checksums, and writing or reading the file.
@@ -67,7 +67,7 @@ def run_speed(step: Step = lambda what: None) -> SpeedResult:
     authors = _authors(SIZES[_AUTHORS_SIZE], step)
     same = next(row for row in rows if row.size == _AUTHORS_SIZE)
     return SpeedResult(
-        [*rows, *(_without_kernels(step) if kernels else []), authors],
+        [*rows, *(_uncompiled(step) if kernels else []), authors],
         threads,
         kernels.name if kernels else "",
         same.encode_mpx_s / authors.encode_mpx_s,
@@ -75,8 +75,8 @@ def run_speed(step: Step = lambda what: None) -> SpeedResult:
     )
 
 
-def _without_kernels(step: Step) -> list[SpeedRow]:
-    what, layers = "QARV without kernels", TorchLayers(FastestProducts())
+def _uncompiled(step: Step) -> list[SpeedRow]:
+    what, layers = "QARV without compiled code", TorchLayers(FastestProducts())
     codec = QarvCodec(read_weights(weight_file(default_fingerprint()), layers))
     return [_qarv(what, codec, name, shape, step) for name, shape in SIZES.items()]
 
