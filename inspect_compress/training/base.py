@@ -14,7 +14,7 @@ from inspect_compress.training.loop import trained_network
 SHIPPED = "qarv"
 """The name of the shipped default model."""
 _FOLDER = Path(__file__).parent / "weights"
-_OF_DEFAULT = _FOLDER / "qarv-d5482b06822437d9.safetensors"
+_OF_DEFAULT = _FOLDER / "qarv-dc9a55ab26321976.safetensors"
 """The float weights that the shipped default was exported from."""
 
 
