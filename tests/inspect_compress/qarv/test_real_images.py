@@ -30,7 +30,7 @@ def solar_cells(count: int) -> list[Image]:
 
 @pytest.fixture(scope="module")
 def sweep() -> tuple[list[int], list[float]]:
-    """Bytes and mean PSNR of some cells at every index of λ; the mean of four still falls by chance here and there."""
+    """Bytes and mean PSNR of some cells at every index of λ; the mean of four falls by chance here and there."""
     cells = solar_cells(8)
     rates, fidelity = [], []
     for index in range(LMBDA_STEPS):
