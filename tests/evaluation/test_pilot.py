@@ -176,7 +176,7 @@ def test_an_interrupted_pilot_says_how_to_go_on(
 ) -> None:
     work = tmp_path / ".out.pilot"
     with start_pilot(spots, "--out", tmp_path / "out", "--config", settings) as running:
-        while running.poll() is None and not work.is_dir():  # the archive in it appears a moment before the end
+        while running.poll() is None and not (work / "archive").is_dir():
             time.sleep(0.01)
         running.send_signal(signal.SIGINT)
         _, error = running.communicate(timeout=60)
