@@ -51,7 +51,7 @@ def test_the_top_of_the_range_is_above_52_db(sweep: tuple[list[int], list[float]
     assert sweep[1][-1] > 52
 
 
-@pytest.mark.xfail(strict=True, reason="the lowest λ gives 34.56 dB on these four cells; 34.09 on the whole test split")
+@pytest.mark.xfail(strict=True, reason="the lowest λ gives 34.56 dB on these cells, 34.09 on the whole split")
 def test_the_bottom_of_the_range_is_34_db(sweep: tuple[list[int], list[float]]) -> None:
     assert sweep[1][0] < 34.5
 
