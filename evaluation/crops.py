@@ -25,6 +25,7 @@ from inspect_compress.qarv.codec import QarvCodec
 from inspect_compress.qarv.container_reader import read_container
 from inspect_compress.qarv.explain import bits_of_blocks
 from inspect_compress.qarv.lapped import BLOCK
+from inspect_compress.qarv.weights import installed_model
 from pipelines.archive import Archive, ArchivedFrame
 from pipelines.datasets import Item, read_mask
 
@@ -150,7 +151,8 @@ def _bits(record: ArchivedFrame, codec: Codec, box: Box) -> bytes | None:
     if not isinstance(codec, QarvCodec):
         return None
     _, places = codec.decode_and_count(record.payload)
-    blocks = bits_of_blocks(places, read_container(record.payload).header)
+    header = read_container(record.payload).header
+    blocks = bits_of_blocks(places, header, installed_model(header.model).network.shape.margin)
     pixels = np.repeat(np.repeat(blocks, BLOCK, axis=0), BLOCK, axis=1)
     left, top, right, bottom = box
     shown = pixels[top:bottom, left:right] / max(float(blocks.max()), 1e-9)

@@ -94,7 +94,8 @@ def compare(image: Image, mask: Image, quality: int) -> Pair | None:
         return None
     errors = [np.square(image.astype(float) - draft.reconstruction) for draft in (uniform, priority)]
     inside = weights > 0
-    steps = [_steps(image, draft.reconstruction, wish) for draft in (uniform, priority)]
+    margin = codec.margin
+    steps = [_steps(image, draft.reconstruction, wish, margin) for draft in (uniform, priority)]
     return Pair(
         uniform,
         priority,
@@ -104,11 +105,11 @@ def compare(image: Image, mask: Image, quality: int) -> Pair | None:
     )
 
 
-def _steps(image: Image, picture: Image, wish: Priority) -> float:
+def _steps(image: Image, picture: Image, wish: Priority, margin: int) -> float:
     """The mean size of steps in the error between neighbours that lie in cells of unlike λ; nan where none do."""
-    offsets = offsets_of(wish)
+    offsets = offsets_of(wish, margin)
     error = image.astype(float) - picture
-    rows, columns = (np.arange(side) // STRIDES[0] for side in image.shape[:2])
+    rows, columns = ((np.arange(side) + margin) // STRIDES[0] for side in image.shape[:2])
     cells = offsets[np.ix_(rows, columns)]
     across = [np.abs(np.diff(error, axis=axis))[np.diff(cells, axis=axis) != 0] for axis in (0, 1)]
     both = np.concatenate(across)

@@ -195,6 +195,17 @@ class Model:
     shape: dict[str, Any]
     tables: list[Array]
 
+    @property
+    def folded(self) -> bool:
+        return bool(self.shape.get("folded", False))
+
+    def positions(self, stride: int, height: int, width: int) -> tuple[int, int]:
+        """rows and columns of positions of a plane"""
+        if self.folded:
+            return math.ceil(height / stride), math.ceil(width / stride)
+        rows, columns = (math.ceil((side + 2 * BORDER) / 32) * 32 // stride for side in (height, width))
+        return rows, columns
+
 
 def read_model(weights: Path, fingerprint: bytes) -> Model:
     data = weights.read_bytes()
@@ -255,14 +266,9 @@ def at_positions_of_step(features: Array, step: int) -> Array:
     return (rows + columns) % 2 == step
 
 
-def cells_of(side: int) -> int:
-    """how many positions of stride 32 a side of a plane has"""
-    return math.ceil((side + 2 * BORDER) / 32)
-
-
-def read_cells(header: Header) -> Array:
+def read_cells(header: Header, model: Model) -> Array:
     """the λ index of each cell of the picture"""
-    shape = cells_of(header.height), cells_of(header.width)
+    shape = model.positions(32, header.height, header.width)
     if not header.mapped:
         return np.full(shape, header.lmbda_index)
     reader = Reader(header.lmbda_map)
@@ -287,9 +293,9 @@ def read_numbers(stream: Stream, shape: tuple[int, int], largest: int) -> Array:
     return numbers[1:, 1:]
 
 
-def halved_cells(cells: Array, height: int, width: int) -> Array:
-    """the largest λ index of 2×2 cells, for each cell of halved planes of that size"""
-    rows, columns = ([2 * np.arange(cells_of(side)) + d for d in (0, 1)] for side in (height, width))
+def halved_cells(cells: Array, shape: tuple[int, int]) -> Array:
+    """the largest λ index of 2×2 cells, for each of so many cells of halved planes"""
+    rows, columns = ([2 * np.arange(side) + d for d in (0, 1)] for side in shape)
     last_row, last_column = cells.shape[0] - 1, cells.shape[1] - 1
     four = [cells[np.ix_(np.minimum(r, last_row), np.minimum(c, last_column))] for r in rows for c in columns]
     return np.max(four, axis=0)
@@ -299,6 +305,7 @@ class TopDownPath:
     """The features of planes that are coded together, with the same λ indexes: planes × H × W × C."""
 
     def __init__(self, model: Model, cells: Array, levels: dict[int, Level | MissingLevel], all_coded: bool) -> None:
+        self.model = model
         self.tensors = model.tensors
         self.shape = model.shape
         self.cells = cells
@@ -309,25 +316,29 @@ class TopDownPath:
         start = self.tensors.integers("start")
         features = np.tile(start, (count, *self.cells.shape, 1))
         for stride in STRIDES:
-            features = self.pass_stride(features, stride, self.coded(stride, height, width))
+            features = self.pass_stride(features, stride, height, width)
         for block in self.tensors.under("out.").blocks():
-            features = pass_block(features, block, self.indexes(STRIDES[-1]))
-        planes = synthesis(features, self.tensors.under("leave."))
-        return [plane[BORDER : BORDER + height, BORDER : BORDER + width] for plane in planes]
+            features = pass_block(features, block, self.indexes(features, STRIDES[-1]))
+        planes = synthesis(features, self.tensors.under("leave."), self.model.folded)
+        first = 0 if self.model.folded else BORDER
+        return [plane[first : first + height, first : first + width] for plane in planes]
 
-    def indexes(self, stride: int) -> Array:
+    def indexes(self, features: Array, stride: int) -> Array:
         """the λ index of each position"""
-        return self.cells.repeat(32 // stride, axis=0).repeat(32 // stride, axis=1)
+        rows, columns = (np.arange(side) * stride // 32 for side in features.shape[1:3])
+        return self.cells[np.ix_(rows, columns)]
 
-    def coded(self, stride: int, height: int, width: int) -> Array:
+    def coded(self, features: Array, stride: int, height: int, width: int) -> Array:
         """whether each position is coded"""
-        rows, columns = np.indices(self.indexes(stride).shape)
-        return self.all_coded | ((rows <= (height + 7) // stride) & (columns <= (width + 7) // stride))
+        rows, columns = np.indices(features.shape[1:3])
+        inside = (rows <= (height + 7) // stride) & (columns <= (width + 7) // stride)
+        return inside | (self.all_coded or self.model.folded)
 
-    def pass_stride(self, features: Array, stride: int, coded: Array) -> Array:
-        indexes = self.indexes(stride)
+    def pass_stride(self, features: Array, stride: int, height: int, width: int) -> Array:
         if stride != 32:
-            features = double(features, self.tensors.under(f"double_{stride}."))
+            rows, columns = self.model.positions(stride, height, width)
+            features = double(features, self.tensors.under(f"double_{stride}."))[:, :rows, :columns]
+        indexes, coded = self.indexes(features, stride), self.coded(features, stride, height, width)
         for group, first_channel in enumerate(self.shape[f"groups_{stride}"][:-1]):
             latent = self.tensors.under(f"latents_{stride}.{group}.")
             for step in (0, 1):
@@ -407,7 +418,7 @@ def double(features: Array, tensors: Tensors) -> Array:
     return fine.reshape(count, 2 * height, 2 * width, -1)
 
 
-def synthesis(features: Array, leave: Tensors) -> Array:
+def synthesis(features: Array, leave: Tensors, folded: bool) -> Array:
     count, rows, columns, _ = features.shape
     sums = to_float32(features @ leave.integers("weight").T)
     patches = np.rint(sums * leave["scale"]).astype(np.int64).reshape(count, rows, columns, PATCH, PATCH)
@@ -417,8 +428,21 @@ def synthesis(features: Array, leave: Tensors) -> Array:
         for left in (0, half):
             quarters = patches[..., top : top + half, left : left + half].transpose(0, 1, 3, 2, 4)
             canvas[:, top : top + height, left : left + width] += quarters.reshape(count, height, width)
-    total = canvas[:, BORDER:-BORDER, BORDER:-BORDER] + leave["bias"].astype(np.float64)
-    return to_float32(total) * np.float32(1 / 65280)
+    for axis in (1, 2):
+        canvas = without_border(np.moveaxis(canvas, axis, 0), folded)
+        canvas = np.moveaxis(canvas, 0, axis)
+    return to_float32(canvas + leave["bias"].astype(np.float64)) * np.float32(1 / 65280)
+
+
+def without_border(canvas: Array, folded: bool) -> Array:
+    """the rows within, and with folded those outside added to their mirror images"""
+    within = canvas[BORDER:-BORDER].copy()
+    if folded:
+        last = len(within) - 1
+        for y in range(BORDER):
+            within[y] += canvas[BORDER - 1 - y]
+            within[last - y] += canvas[BORDER + last + 1 + y]
+    return within
 
 
 def words_of(stream: bytes, version: int) -> Array:
@@ -489,14 +513,14 @@ def read_level(data: bytes, header: Header, place: Place, tables: list[Array]) -
 def decode_planes(header: Header, model: Model, levels: dict[int, Level | MissingLevel]) -> list[Array]:
     height, width = header.height, header.width
     all_coded = header.version == 1
-    cells = read_cells(header)
+    cells = read_cells(header, model)
     path = TopDownPath(model, cells, levels, all_coded)
     if not header.halved:
         return [path.planes(1, height, width)[0] for _ in range(3 if header.colour else 1)]
     luma = path.planes(1, height, width)
     size = (height + 1) // 2, (width + 1) // 2
     steps = int(model.tensors["halved_steps"])
-    coarse = np.minimum(halved_cells(cells, *size) + steps, LARGEST_INDEX)
+    coarse = np.minimum(halved_cells(cells, model.positions(32, *size)) + steps, LARGEST_INDEX)
     halved = TopDownPath(model, coarse, levels, all_coded).planes(2, *size)
     return luma + [doubled_plane(plane, height, width) for plane in halved]
 

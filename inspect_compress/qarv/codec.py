@@ -54,6 +54,7 @@ class QarvCodec:
     def __init__(self, model: Model | None = None) -> None:
         self._model = model or installed_model(default_fingerprint())
         self.model = self._model.fingerprint
+        self.margin = self._model.network.shape.margin
 
     @classmethod
     def with_model(cls, fingerprint: str) -> Self:
@@ -100,7 +101,7 @@ class QarvCodec:
         offsets = np.zeros((1, 1), np.int64)
         if demand.priority:
             demand.priority.check_fits(image)
-            offsets = offsets_of(demand.priority)
+            offsets = offsets_of(demand.priority, self.margin)
 
         analysis = Analysis()
 
@@ -140,18 +141,19 @@ class QarvCodec:
         """As `decode`; with the bits at each place of the latents, for each of what `plane_shapes` says."""
         container = read_container(data)
         header = container.header
+        network = self._model_of(header).network
         shapes = plane_shapes(header.height, header.width, header.channels, halved=header.halved)
-        bits = [no_bits(*size) for _, *size in shapes]
+        bits = [no_bits(network.shape, *size) for _, *size in shapes]
         return self._decode(container, container.levels, bits), bits
 
     def _decode(
         self, container: Container, levels: Sequence[Level], bits: Sequence[PlaceBits] | None = None
     ) -> Image:
         header = container.header
-        model = self._model if self.model.startswith(header.model) else installed_model(header.model)
+        model = self._model_of(header)
         readers = {level.stride: LevelReader(model.models, level.data, container.seed) for level in levels}
         size = (header.height, header.width)
-        indexes = read_map(header.lmbda_index, header.lmbda_map, *size)
+        indexes = read_map(header.lmbda_index, header.lmbda_map, grid(*size, model.network.shape.margin))
         parts = []
         with one_thread(), torch.inference_mode():
             for number, shape in enumerate(plane_shapes(*size, header.channels, halved=header.halved)):
@@ -165,6 +167,10 @@ class QarvCodec:
             raise OutOfStepError
         return model.layers.picture(parts)
 
+    def _model_of(self, header: Header) -> Model:
+        """The model that a file was made with. Raises UnknownModelError."""
+        return self._model if self.model.startswith(header.model) else installed_model(header.model)
+
     def _draft(
         self,
         image: Image,
@@ -176,7 +182,7 @@ class QarvCodec:
     ) -> Draft:
         height, width = check_image(image).shape[:2]
         model = self._model
-        indexes = np.broadcast_to(np.uint8(index), grid(height, width))
+        indexes = np.broadcast_to(np.uint8(index), grid(height, width, self.margin))
         if halved is None:
             halved = difference_planes_are_halved(model.network, image, indexes)
         base, others = write_map(indexes)

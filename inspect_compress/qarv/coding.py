@@ -12,8 +12,9 @@ from torch import Tensor
 from inspect_compress.images import Image
 from inspect_compress.qarv.entropy import LevelReader
 from inspect_compress.qarv.exact import ExactPrediction
-from inspect_compress.qarv.lmbda_map import LmbdaMap, halved_map
-from inspect_compress.qarv.network import MARGIN, Prediction
+from inspect_compress.qarv.lapped import BLOCK
+from inspect_compress.qarv.lmbda_map import LmbdaMap, grid, halved_map
+from inspect_compress.qarv.network import Prediction, Shape, places_of, whole_cells
 from inspect_compress.qarv.planes import Planes, to_planes
 from inspect_compress.qarv.range_coder import Rows, Symbols
 from inspect_compress.qarv.rounding import Rounder
@@ -64,7 +65,7 @@ class Analysis:
         key = (number, *planes.shape)
         if key not in self._kept:
             conditions = conditions_of(network, middles, *planes.shape)
-            self._kept[key] = network.bottom_up(_pad(planes), conditions)
+            self._kept[key] = network.bottom_up(_extended(planes, network.shape), conditions)
         return self._kept[key]
 
 
@@ -88,8 +89,8 @@ def code_image(
             size = planes.shape[1:]
             encoder = (analysis or Analysis()).of(network, number, planes, indexes)
             conditions = conditions_of(network, indexes, *planes.shape)
-            exchange = _Writing(rounding, writers, size)
-            features = network.top_down(padded_size(*size), conditions, exchange, encoder)
+            exchange = _Writing(rounding, writers, size, network.shape.margin)
+            features = network.top_down(coded_size(network.shape, size), conditions, exchange, encoder)
             passes.append((features, conditions, size))
     return passes
 
@@ -103,7 +104,7 @@ def render_parts(network: CodingNetwork, passes: Passes) -> list[Planes]:
 def conditions_of(network: CodingNetwork, indexes: LmbdaMap, count: int, height: int, width: int) -> Any:
     """What the network makes of λ for planes `(count, height, width)` of a picture; two in one are halved."""
     halved = count == 2
-    cells = halved_map(indexes, height, width) if halved else indexes
+    cells = halved_map(indexes, grid(height, width, network.shape.margin)) if halved else indexes
     if cells.min() == cells.max():
         cells = cells[:1, :1]
     return network.at(torch.tensor(cells, dtype=torch.int64), count, halved=halved)
@@ -124,55 +125,69 @@ def read_planes(
     given, are added to: what was read for each place.
     """
     size = shape[1:]
-    exchange = _Reading(readers, None if all_places else size, bits)
-    features = network.top_down(padded_size(*size), conditions, exchange)
+    exchange = _Reading(readers, None if all_places else size, network.shape.margin, bits)
+    features = network.top_down(coded_size(network.shape, size), conditions, exchange)
     return render_planes(network, features, conditions, size)
 
 
 def render_planes(network: CodingNetwork, features: Tensor, conditions: Any, size: Sequence[int]) -> Planes:
     """The planes `(P, H, W)` of the features of stride 8."""
-    planes = network.render(features, conditions)[:, 0, MARGIN : MARGIN + size[0], MARGIN : MARGIN + size[1]]
+    margin = network.shape.margin
+    planes = network.render(features, conditions)[:, 0, margin : margin + size[0], margin : margin + size[1]]
     return planes.numpy()
 
 
 @lru_cache(maxsize=16)
-def coded_places(stride: int, places: Tensor, size: tuple[int, ...]) -> Tensor:
+def coded_places(stride: int, places: Tensor, size: tuple[int, ...], margin: int) -> Tensor:
     """Which of N places, counted row by row, reach a picture of this size, int64, `(M,)`: indexes from 0 to N - 1.
 
     The others' symbols are 0, and are not coded.
     """
-    columns = padded_size(*size)[1] // stride
-    last_row, last_column = ((side + 2 * MARGIN - 1) // stride for side in size)
+    if not margin:
+        return torch.arange(len(places))
+    columns = _extended_size(size, margin)[1] // stride
+    last_row, last_column = ((side + 2 * margin - 1) // stride for side in size)
     return ((places // columns <= last_row) & (places % columns <= last_column)).nonzero().flatten()
+
+
+def _at(places: Tensor, values: Tensor) -> Tensor:
+    """Of `(B, N, Z)`, those at places, ascending, of the N; itself where that is all."""
+    return values if len(places) == values.shape[1] else values.index_select(1, places)
 
 
 class _Writing:
     """An exchange that rounds what the encoder wants, and writes it."""
 
-    def __init__(self, rounding: Rounder, writers: Mapping[int, SymbolWriter], size: tuple[int, ...]) -> None:
+    def __init__(
+        self, rounding: Rounder, writers: Mapping[int, SymbolWriter], size: tuple[int, ...], margin: int
+    ) -> None:
         self._rounding = rounding
         self._writers = writers
-        self._size = size
+        self._size, self._margin = size, margin
 
     def __call__(self, prediction: Prediction | ExactPrediction, residual: Tensor | None) -> Tensor:
         assert residual is not None
         rows = prediction.rows
         steps = self._rounding(residual, rows)
-        coded = coded_places(prediction.stride, prediction.places, self._size)
-        chosen = steps.index_select(1, coded)
+        coded = coded_places(prediction.stride, prediction.places, self._size, self._margin)
+        chosen = _at(coded, steps)
         symbols = chosen.flatten().to(torch.int32).numpy()
-        self._writers[prediction.stride].put(symbols, rows.index_select(1, coded).flatten().numpy())
-        return torch.zeros_like(steps).index_copy_(1, coded, chosen)
+        self._writers[prediction.stride].put(symbols, _at(coded, rows).flatten().numpy())
+        return steps if chosen is steps else torch.zeros_like(steps).index_copy_(1, coded, chosen)
 
 
 class _Reading:
     """An exchange that reads what the encoder wrote."""
 
     def __init__(
-        self, readers: Mapping[int, LevelReader], size: tuple[int, ...] | None, bits: PlaceBits | None
+        self,
+        readers: Mapping[int, LevelReader],
+        size: tuple[int, ...] | None,
+        margin: int,
+        bits: PlaceBits | None,
     ) -> None:
         self._readers = readers
-        self._size = size
+        self._size, self._margin = size, margin
         self._bits = bits
 
     def __call__(self, prediction: Prediction | ExactPrediction, residual: Tensor | None) -> Tensor:
@@ -183,8 +198,8 @@ class _Reading:
             return steps
         coded = torch.arange(len(prediction.places))
         if self._size:
-            coded = coded_places(prediction.stride, prediction.places, self._size)
-        rows = rows.index_select(1, coded)
+            coded = coded_places(prediction.stride, prediction.places, self._size, self._margin)
+        rows = _at(coded, rows)
         flat_rows = rows.flatten().numpy()
         symbols = reader.get(flat_rows)
         steps.index_copy_(1, coded, torch.from_numpy(symbols).view_as(rows).float())
@@ -195,20 +210,29 @@ class _Reading:
         return steps
 
 
-def no_bits(height: int, width: int) -> PlaceBits:
+def no_bits(shape: Shape, height: int, width: int) -> PlaceBits:
     """Zero for each place of planes of this size."""
-    rows, columns = padded_size(height, width)
-    return {stride: np.zeros((rows // stride, columns // stride)) for stride in STRIDES}
+    return {stride: np.zeros(places_of(coded_size(shape, (height, width)), stride)) for stride in STRIDES}
 
 
-def padded_size(height: int, width: int) -> tuple[int, int]:
-    """The next multiples of 32 that leave MARGIN on each side."""
-    coarsest = STRIDES[0]
-    return tuple(-(-(side + 2 * MARGIN) // coarsest) * coarsest for side in (height, width))  # type: ignore[return-value]
+def coded_size(shape: Shape, size: Sequence[int]) -> tuple[int, int]:
+    """The pixels that latents are coded for, of planes of this size."""
+    return (size[0], size[1]) if shape.folded else _extended_size(size, shape.margin)
 
 
-def _pad(planes: Planes) -> Tensor:
-    """`(P, H, W)` to `(P, 1, H', W')`, of the padded size, by repeating the border."""
-    sides = planes.shape[1:]
-    pads = [(MARGIN, padded - side - MARGIN) for padded, side in zip(padded_size(*sides), sides, strict=True)]
-    return torch.from_numpy(np.pad(planes, [(0, 0), *pads], mode="edge"))[:, None]
+def _extended_size(size: Sequence[int], margin: int) -> tuple[int, int]:
+    """The next multiples of 32 that leave a margin on each side."""
+    height, width = (-(-(side + 2 * margin) // STRIDES[0]) * STRIDES[0] for side in size)
+    return height, width
+
+
+def _extended(planes: Planes, shape: Shape) -> Tensor:
+    """`(P, H, W)` to `(P, 1, H', W')`, H' and W' multiples of 32.
+
+    The border is repeated, up to whole blocks where patches are folded; what follows those is mirrored.
+    """
+    size, margin = planes.shape[1:], shape.margin
+    ends = [-(-side // BLOCK) * BLOCK for side in size] if shape.folded else _extended_size(size, margin)
+    after = [end - side - margin for end, side in zip(ends, size, strict=True)]
+    repeated = np.pad(planes, [(0, 0), (margin, after[0]), (margin, after[1])], mode="edge")
+    return whole_cells(torch.from_numpy(repeated)[:, None])

@@ -9,7 +9,7 @@ from inspect_compress.errors import FormatError, ImageError, UnknownModelError
 from inspect_compress.files import read_file
 from inspect_compress.qarv.container import Container
 from inspect_compress.qarv.container_reader import read_container
-from inspect_compress.qarv.lmbda_map import read_map
+from inspect_compress.qarv.lmbda_map import palette_of
 from inspect_compress.qarv.weights import installed_model
 
 
@@ -69,5 +69,5 @@ def _facts(container: Container, size: int) -> dict[str, Any]:
 
 def _map_facts(container: Container) -> dict[str, int]:
     header = container.header
-    indexes = read_map(header.lmbda_index, header.lmbda_map, header.height, header.width)
-    return {"bytes": len(header.lmbda_map), "lowest_index": int(indexes.min()), "highest_index": int(indexes.max())}
+    indexes = palette_of(header.lmbda_index, header.lmbda_map)
+    return {"bytes": len(header.lmbda_map), "lowest_index": min(indexes), "highest_index": max(indexes)}

@@ -19,7 +19,6 @@ from torch import Tensor
 from inspect_compress.qarv.layers import ExactConditions, Layers, Tensors, below
 from inspect_compress.qarv.network import (
     LMBDA_STEPS,
-    MARGIN,
     Block,
     Encoder,
     Enter,
@@ -28,6 +27,9 @@ from inspect_compress.qarv.network import (
     Shape,
     at_places,
     checkerboard,
+    cut,
+    inner,
+    places_of,
 )
 from inspect_compress.qarv.strides import STRIDES
 
@@ -56,7 +58,7 @@ class ExactExchange(Protocol):
 
 
 class ExactNetwork:
-    """A network as `training/export.py` makes it. Planes are `(B, 1, H, W)`, H and W multiples of 32."""
+    """A network as `training/export.py` makes it; see `network.Network`."""
 
     def __init__(self, shape: Shape, tensors: Tensors, layers: Layers) -> None:
         self.shape = shape
@@ -104,25 +106,26 @@ class ExactNetwork:
     ) -> Tensor:
         """Exchange all latents of planes of `size` pixels and return the features that `render` makes planes of.
 
-        `encoder` is what `bottom_up` returned; a decoder has None.
+        `encoder` is what `bottom_up` made of the planes, extended to multiples of 32; a decoder has None.
         """
-        f = self._start.expand(len(conditions.index), size[0] // 32, size[1] // 32, -1)
-        for level, latents in enumerate(self._levels):
+        f = self._start.expand(len(conditions.index), *places_of(size, 32), -1)
+        for level, (stride, latents) in enumerate(zip(STRIDES, self._levels, strict=True)):
             if level:
-                f = self._doubles[level - 1](f)
+                f = cut(self._doubles[level - 1](f), size, stride)
+            h = cut(encoder[level], size, stride) if encoder else None
             squares = checkerboard(f.shape[1], f.shape[2], f.device)
             for latent in latents:
                 for parity, places in enumerate(squares):
                     for block in latent.blocks[parity::2]:
                         f = block(f, conditions)
-                    latent.code(parity, places, f, encoder[level] if encoder else None, conditions, exchange)
+                    latent.code(parity, places, f, h, conditions, exchange)
         return f
 
     def render(self, f: Tensor, conditions: ExactConditions) -> Tensor:
-        """The planes `(B, 1, H, W)` that the features of stride 8 stand for, samples in about [0, 1]."""
+        """The planes `(B, 1, 8 H, 8 W)` that the features `(B, H, W, C)` of stride 8 stand for, in about [0, 1]."""
         for block in self._out:
             f = block(f, conditions)
-        planes = self._leave(f)[:, None, MARGIN:-MARGIN, MARGIN:-MARGIN] + self._grey_bias
+        planes = inner(self._leave(f), folded=self.shape.folded)[:, None] + self._grey_bias
         return planes * (1 / (255 * GREY_FRACTIONS))
 
 

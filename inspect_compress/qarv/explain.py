@@ -19,9 +19,9 @@ from inspect_compress.qarv.container import Header
 from inspect_compress.qarv.container_reader import read_container
 from inspect_compress.qarv.describe import errors_of, facts_of
 from inspect_compress.qarv.lapped import BLOCK
-from inspect_compress.qarv.lmbda_map import LmbdaMap, quality_of, read_map
-from inspect_compress.qarv.network import MARGIN
+from inspect_compress.qarv.lmbda_map import LmbdaMap, grid, quality_of, read_map
 from inspect_compress.qarv.strides import STRIDES
+from inspect_compress.qarv.weights import installed_model
 
 BUSIEST = 0.1
 """Share of the blocks that are called the busiest."""
@@ -46,7 +46,8 @@ class Explanation:
     `picture`: what it decodes to. `block_bits`: float64, one for each block of 8×8 pixels, those at the right and
     at the bottom being cut by the picture. `level_bits`: by stride. Both have the same sum: the bits that the
     model's tables charge for all symbols, which the bytes of the levels come to. `indexes`: λ's, one for each cell
-    of stride 32. `described`: what `describe` says. `loss`: None without an original.
+    of stride 32, of which the first begins `margin` pixels before the picture. `described`: what `describe` says.
+    `loss`: None without an original.
     """
 
     name: str
@@ -54,6 +55,7 @@ class Explanation:
     block_bits: NDArray[np.float64]
     level_bits: dict[int, float]
     indexes: LmbdaMap
+    margin: int
     described: dict[str, Any]
     loss: Loss | None
 
@@ -117,42 +119,45 @@ def explain(path: Path, original: Path | None = None) -> Explanation:
         data = read_file(path)
         described, header = facts_of(data), read_container(data).header
         source = _original(original, path, header) if original else None
-        indexes = read_map(header.lmbda_index, header.lmbda_map, header.height, header.width)
+        margin = installed_model(header.model).network.shape.margin
+        cells = grid(header.height, header.width, margin)
+        indexes = read_map(header.lmbda_index, header.lmbda_map, cells)
         picture, places = QarvCodec().decode_and_count(data)
     return Explanation(
         path.name,
         picture,
-        bits_of_blocks(places, header),
+        bits_of_blocks(places, header, margin),
         {stride: float(sum(part[stride].sum() for part in places)) for stride in STRIDES},
         indexes,
+        margin,
         described,
         None if source is None else _loss(source, picture),
     )
 
 
-def bits_of_blocks(parts: list[PlaceBits], header: Header) -> NDArray[np.float64]:
+def bits_of_blocks(parts: list[PlaceBits], header: Header, margin: int) -> NDArray[np.float64]:
     """The bits of places, of all planes and strides, as a map over the picture's blocks; see Explanation.
 
-    The bits of a place are spread evenly over the pixels that it stands for.
+    The bits of a place are spread evenly over the pixels that it stands for; `margin` is that of the network's shape.
     """
     total = np.zeros([len(_edges(side)) - 1 for side in (header.height, header.width)])
     for number, part in enumerate(parts):
         pixels = 2 if header.halved and number else 1
         for stride, bits in part.items():
-            down = _shares(bits.shape[0], stride, pixels, header.height)
-            across = _shares(bits.shape[1], stride, pixels, header.width)
+            down = _shares(bits.shape[0], stride, pixels, header.height, margin)
+            across = _shares(bits.shape[1], stride, pixels, header.width, margin)
             total += down.T @ bits @ across
     return total
 
 
-def _shares(places: int, stride: int, pixels: int, side: int) -> NDArray[np.float64]:
+def _shares(places: int, stride: int, pixels: int, side: int, margin: int) -> NDArray[np.float64]:
     """Along one axis, the share of each place's bits that each block has, `(places, blocks)`.
 
     `pixels`: how many of the picture's a sample of the plane stands for. Places are cut by the picture at its
     beginning; at its end, where nearly nothing might be left, they are moved back until they end with it.
     """
     edges, length = _edges(side), stride * pixels
-    starts = np.minimum((np.arange(places)[:, None] * stride - MARGIN) * pixels, side - length)
+    starts = np.minimum((np.arange(places)[:, None] * stride - margin) * pixels, side - length)
     shared = np.minimum(starts + length, edges[1:]) - np.maximum(starts, edges[:-1])
     shared = shared.clip(min=0)
     return shared / shared.sum(axis=1, keepdims=True)

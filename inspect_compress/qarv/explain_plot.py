@@ -24,7 +24,6 @@ from inspect_compress.images import Image
 from inspect_compress.qarv.explain import BUSIEST, Explanation
 from inspect_compress.qarv.lapped import BLOCK
 from inspect_compress.qarv.lmbda_map import LmbdaMap
-from inspect_compress.qarv.network import MARGIN
 from inspect_compress.qarv.strides import STRIDES
 
 DOTS_PER_INCH = 130
@@ -170,7 +169,7 @@ def _printable(name: str, inches: float) -> str:
 def _frame(axes: Axes, page: _Page, explanation: Explanation) -> None:
     notes = ["lines: quality changes"] * bool(explanation.map_bytes) + ["not to scale"] * page.stretched
     _show(axes, page, "decoded frame", ", ".join(notes), explanation.picture, cmap="gray", vmin=0, vmax=255)
-    _outline(axes, explanation.indexes)
+    _outline(axes, explanation.indexes, explanation.margin)
 
 
 def _bits(axes: Axes, page: _Page, explanation: Explanation) -> None:
@@ -179,7 +178,7 @@ def _bits(axes: Axes, page: _Page, explanation: Explanation) -> None:
     top = float(np.percentile(density, BITS_TOP, method="higher"))
     _show(axes, page, "bits per pixel", note, density, cmap=BITS_COLOURS, vmin=0, vmax=top, block=BLOCK)
     _scale(axes, page, "bits per pixel", exceeded=bool(density.max() > top))
-    _outline(axes, explanation.indexes)
+    _outline(axes, explanation.indexes, explanation.margin)
 
 
 def _loss(axes: Axes, page: _Page, explanation: Explanation) -> None:
@@ -234,22 +233,22 @@ def _scale(axes: Axes, page: _Page, unit: str, *, exceeded: bool) -> None:
     bar.set_label(unit)
 
 
-def _outline(axes: Axes, indexes: LmbdaMap) -> None:
+def _outline(axes: Axes, indexes: LmbdaMap, margin: int) -> None:
     """Lines between cells whose λ differs."""
-    borders = list(_borders(indexes))
+    borders = list(_borders(indexes, margin))
     for colour, width in (("black", 2.6), ("white", 1.2)):
         lines = LineCollection(borders, colors=colour, linewidths=width, capstyle="projecting")
         axes.add_collection(lines, autolim=False)
 
 
-def _borders(indexes: LmbdaMap) -> Iterator[tuple[tuple[int, int], tuple[int, int]]]:
+def _borders(indexes: LmbdaMap, margin: int) -> Iterator[tuple[tuple[int, int], tuple[int, int]]]:
     """The sides, two points each, in pixels, of cells that differ from the one to the left or above."""
     cell = STRIDES[0]
     for row, column in np.argwhere(indexes[:, 1:] != indexes[:, :-1]):
-        x, y = (column + 1) * cell - MARGIN, row * cell - MARGIN
+        x, y = (column + 1) * cell - margin, row * cell - margin
         yield (x, y), (x, y + cell)
     for row, column in np.argwhere(indexes[1:] != indexes[:-1]):
-        x, y = column * cell - MARGIN, (row + 1) * cell - MARGIN
+        x, y = column * cell - margin, (row + 1) * cell - margin
         yield (x, y), (x + cell, y)
 
 

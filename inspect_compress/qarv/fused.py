@@ -40,7 +40,7 @@ from inspect_compress.qarv.layers import (
     below,
 )
 from inspect_compress.qarv.likelihood import SCALE_STEPS
-from inspect_compress.qarv.network import LMBDA_STEPS, MARGIN, Conditions
+from inspect_compress.qarv.network import LMBDA_STEPS, Conditions, cell_side
 from inspect_compress.qarv.planes import RGB, ZEROS, Planes, from_planes
 from inspect_compress.qarv.products import WIDE, FastestProducts, halvings, shifted_bias
 from inspect_compress.qarv.range_coder import SYMBOL_LIMIT, Coder, Tables
@@ -284,11 +284,12 @@ class _Enter(nn.Module):
 
     def __init__(self, enter: network.Enter, kernels: Kernels) -> None:
         super().__init__()
+        self._extended = enter.extended
         self._kernels, self._linear = kernels, _RealLinear(enter.weight.flatten(1), enter.bias, kernels)
         _require(self._linear.inputs == _PATCH)
 
     def forward(self, planes: Tensor) -> Tensor:
-        padded = nn.functional.pad(planes[:, 0], (MARGIN,) * 4).contiguous()
+        padded = self._extended(planes).contiguous()
         batch, height, width = padded.shape
         _check(height % BLOCK == width % BLOCK == 0)
         places = (height // BLOCK - 1, width // BLOCK - 1)
@@ -418,8 +419,8 @@ def _addresses(tensors: dict[str, Tensor]) -> dict[str, int]:
 def _maps(index: Tensor, height: int, width: int) -> list[Map]:
     """Where features of this size look up `index`, `(B, h, w)`, for each picture."""
     down, across = index.shape[1:]
-    _check(height % down == width % across == 0)
-    return [Map(cells, across, height // down, width // across) for cells in _each(index)]
+    sides = cell_side(height, down), cell_side(width, across)
+    return [Map(cells, across, *sides) for cells in _each(index)]
 
 
 def _each(tensor: Tensor, count: int | None = None) -> list[int]:

@@ -13,20 +13,20 @@ from numpy.typing import NDArray
 from inspect_compress.codecs import check_quality
 from inspect_compress.demand import Priority
 from inspect_compress.errors import DamagedFileError
-from inspect_compress.qarv.network import LMBDA_STEPS, MARGIN
+from inspect_compress.qarv.network import LMBDA_STEPS, places_of
 from inspect_compress.qarv.range_coder import decoder_of, stream_of
 from inspect_compress.qarv.strides import STRIDES
 
 LmbdaMap = NDArray[np.uint8]
-"""Indexes of λ, `grid(height, width)`."""
+"""Indexes of λ, one for each cell of `grid`."""
 
 
 def _categorical(*sixteenths: float) -> Any:
     return constriction.stream.model.Categorical(np.array(sixteenths) / 16, perfect=False, lazy=False)
 
 
-_REACH = 8
-"""Samples that those of a cell reach beyond it, above and to the left."""
+_REACH = 4
+"""Samples that those of a cell reach beyond it on each side."""
 _WEIGHTS = 7
 """Steps that a mask's weights are rounded up to: few values make a small map."""
 
@@ -36,27 +36,32 @@ _UNLIKE = _categorical(7.5, 7.5, 1)
 """As the one to the left, the one above, or other."""
 
 
-def grid(height: int, width: int) -> tuple[int, int]:
-    """Rows and columns of cells of a plane."""
-    return -(-(height + 2 * MARGIN) // STRIDES[0]), -(-(width + 2 * MARGIN) // STRIDES[0])
+def grid(height: int, width: int, margin: int) -> tuple[int, int]:
+    """Rows and columns of cells of a plane, for a network with this margin around it."""
+    return places_of((height + 2 * margin, width + 2 * margin), STRIDES[0])
 
 
-def everywhere(index: int, height: int, width: int) -> LmbdaMap:
-    """The map of a plane whose λ is the same all over."""
-    return np.full(grid(height, width), index, np.uint8)
+def everywhere(index: int, cells: tuple[int, int]) -> LmbdaMap:
+    """The map of a plane with so many cells whose λ is the same all over."""
+    return np.full(cells, index, np.uint8)
 
 
-def offsets_of(priority: Priority) -> NDArray[np.int64]:
+def offsets_of(priority: Priority, margin: int) -> NDArray[np.int64]:
     """Steps of λ above the background's, for each cell: as the largest weight of the mask that it shows."""
     height, width = priority.mask.shape
-    rows, columns = grid(height, width)
-    weights = np.zeros((rows, columns))
-    for row, column in np.ndindex(rows, columns):
-        top, left = (max(0, place * STRIDES[0] - _REACH) for place in (row, column))
-        shown = priority.mask[top : (row + 1) * STRIDES[0], left : (column + 1) * STRIDES[0]]
+    cells = grid(height, width, margin)
+    weights = np.zeros(cells)
+    for row, column in np.ndindex(cells):
+        shown = priority.mask[_shown(row, margin), _shown(column, margin)]
         weights[row, column] = np.ceil(shown.max(initial=0) / 255 * _WEIGHTS) / _WEIGHTS
     lowest, highest = index_of(priority.background_quality), index_of(priority.priority_quality)
     return np.rint(weights * (highest - lowest)).astype(np.int64)
+
+
+def _shown(cell: int, margin: int) -> slice:
+    """The samples along an axis that a cell shows a part of."""
+    start = cell * STRIDES[0] - margin
+    return slice(max(0, start - _REACH), start + STRIDES[0] + _REACH)
 
 
 def index_of(quality: int) -> int:
@@ -69,11 +74,11 @@ def quality_of(index: int) -> int:
     return round(1 + index / (LMBDA_STEPS - 1) * 99)
 
 
-def halved_map(indexes: LmbdaMap, height: int, width: int) -> LmbdaMap:
-    """The map for planes of half the size, `grid(height, width)`: the largest of the four cells of each."""
+def halved_map(indexes: LmbdaMap, cells: tuple[int, int]) -> LmbdaMap:
+    """The map for planes of half the size, which have so many cells: the largest of the four cells of each."""
     rows, columns = (
         np.minimum(np.arange(2 * count).reshape(count, 2), side - 1)
-        for count, side in zip(grid(height, width), indexes.shape, strict=True)
+        for count, side in zip(cells, indexes.shape, strict=True)
     )
     return indexes[rows[:, :, None, None], columns[None, None]].max(axis=(1, 3))
 
@@ -99,16 +104,13 @@ def write_map(indexes: LmbdaMap) -> tuple[int, bytes]:
     return int(palette[0]), bytes([len(palette) - 1, *palette[1:]]) + stream_of(encoder)
 
 
-def read_map(index: int, data: bytes, height: int, width: int) -> LmbdaMap:
-    """The map of a plane, from what `write_map` made. Raises DamagedFileError."""
-    rows, columns = grid(height, width)
+def read_map(index: int, data: bytes, cells: tuple[int, int]) -> LmbdaMap:
+    """The map of a plane with so many cells, from what `write_map` made. Raises DamagedFileError."""
+    rows, columns = cells
     if not data:
-        return everywhere(index, height, width)
-    others = data[1 : 1 + data[0]]
-    if not others or len(others) != data[0]:
-        raise DamagedFileError("is damaged: its map of λ has no values")
-    palette = np.array([index, *others], np.uint8)
-    decoder = decoder_of(data[1 + len(others) :])
+        return everywhere(index, cells)
+    palette = np.array(palette_of(index, data), np.uint8)
+    decoder = decoder_of(data[len(palette) :])
     other = constriction.stream.model.Uniform(len(palette))
     numbers = [[0] * columns for _ in range(rows)]
     try:
@@ -121,6 +123,14 @@ def read_map(index: int, data: bytes, height: int, width: int) -> LmbdaMap:
     except AssertionError as error:
         raise DamagedFileError("is damaged: its map of λ cannot be read") from error
     return palette[np.array(numbers)]
+
+
+def palette_of(index: int, data: bytes) -> list[int]:
+    """The indexes that are in a map, from what `write_map` made. Raises DamagedFileError."""
+    others = data[1 : 1 + data[0]]
+    if not others or len(others) != data[0]:
+        raise DamagedFileError("is damaged: its map of λ has no values")
+    return [index, *others]
 
 
 def _neighbours(numbers: list[list[int]], row: int, column: int) -> tuple[int, int]:

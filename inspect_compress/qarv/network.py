@@ -24,12 +24,13 @@ from torch import Tensor, nn
 
 from inspect_compress.qarv.lapped import BLOCK, SUPPORT, lapped_basis
 from inspect_compress.qarv.likelihood import scale_index
+from inspect_compress.qarv.strides import STRIDES
 from inspect_compress.qarv.strips import by_strips, in_strips, rows_of, with_halo
 
 LMBDA_STEPS = 256
 
-MARGIN = 4
-"""Pixels that a plane is extended by on each side, so that the lapped transform is complete at its border."""
+_REACH = (SUPPORT - BLOCK) // 2
+"""Pixels that a patch reaches beyond its block on each side."""
 DISTORTION_WEIGHT = 8.0
 """The loss is `nats + λ · 8 · squared error`, samples in [0, 1]: λ = 16 is about 36 dB, λ = 8192 about 51 dB."""
 
@@ -64,6 +65,14 @@ class Shape:
     depth_8: int = 1
     lmbda_min: float = 16.0
     lmbda_max: float = 8192.0
+    folded: bool = True
+    """Whether patches that reach beyond a plane are folded back into it, so that there are as many latents as
+    samples. If not, a plane is extended by `margin` on each side, and has a row and a column of patches more."""
+
+    @property
+    def margin(self) -> int:
+        """Pixels that a plane is extended by at the top and at the left."""
+        return 0 if self.folded else _REACH
 
     def groups(self, stride: int) -> tuple[int, ...]:
         """Where groups of latent channels begin and end at a stride."""
@@ -77,7 +86,7 @@ class Shape:
         """λ of every index."""
         return [self.lmbda_of(index) for index in range(LMBDA_STEPS)]
 
-    def to_dict(self) -> dict[str, float | tuple[int, ...]]:
+    def to_dict(self) -> dict[str, bool | float | tuple[int, ...]]:
         return asdict(self)
 
     @staticmethod
@@ -117,6 +126,36 @@ class Exchange(Protocol):
         ...
 
 
+def places_of(size: Sequence[int], stride: int) -> tuple[int, int]:
+    """Rows and columns of the positions of a stride that planes of `size` pixels have."""
+    return -(-size[0] // stride), -(-size[1] // stride)
+
+
+def whole_cells(planes: Tensor) -> Tensor:
+    """Planes `(B, 1, H, W)`, mirrored at the bottom and at the right up to multiples of 32."""
+    height, width = (STRIDES[0] * cells for cells in places_of(planes.shape[2:], STRIDES[0]))
+    return mirrored(planes, 0, (height, width))
+
+
+def mirrored(planes: Tensor, before: int, ends: tuple[int, int]) -> Tensor:
+    """Planes `(B, 1, H, W)` with mirrored samples from `before` their first ones up to `ends`."""
+    for axis, end in zip((2, 3), ends, strict=True):
+        if before == 0 and end == planes.shape[axis]:
+            continue
+        last = 2 * planes.shape[axis] - 1
+        places = torch.arange(-before, end, device=planes.device) % (last + 1)
+        planes = planes.index_select(axis, places.minimum(last - places))
+    return planes
+
+
+def cell_side(places: int, cells: int) -> int:
+    """How many of `places`, the positions of some stride along an axis, a cell of λ, of `cells` there, has."""
+    fitting = [places] if cells == 1 else [side for side in (1, 2, 4) if -(-places // side) == cells]
+    if not fitting:
+        raise ValueError(f"{cells} cells of λ do not fit {places} positions")
+    return fitting[0]
+
+
 class Conditions:
     """λ as the network sees it: an embedding and its logarithm, per picture or per position of stride 32."""
 
@@ -129,8 +168,9 @@ class Conditions:
         """Repeat `(B, h, w, C)`, given at stride 32, for the positions `(height, width)` of a finer stride."""
         if table.shape[1:3] == (1, 1):
             return table
-        table = table.repeat_interleave(height // table.shape[1], dim=1)
-        return table.repeat_interleave(width // table.shape[2], dim=2)
+        for axis, places in ((1, height), (2, width)):
+            table = table.repeat_interleave(cell_side(places, table.shape[axis]), dim=axis).narrow(axis, 0, places)
+        return table
 
 
 class Block(nn.Module):
@@ -252,16 +292,26 @@ class Latent(Posterior):
 
 
 class Enter(nn.Module):
-    """The lapped analysis: planes `(B, 1, H, W)` to features `(B, H/8, W/8, C)`, each from 16×16 samples."""
+    """The lapped analysis: planes `(B, 1, H, W)` to features `(B, H/8, W/8, C)`, each from 16×16 samples.
 
-    def __init__(self, width: int) -> None:
+    Beyond the planes their samples are mirrored where patches are `folded` in synthesis, else zero.
+    """
+
+    def __init__(self, width: int, *, folded: bool) -> None:
         super().__init__()
+        self.folded = folded
         self.weight = nn.Parameter(torch.randn(width, 1, SUPPORT, SUPPORT) * 0.02)
         self.bias = nn.Parameter(torch.zeros(width))
 
+    def extended(self, planes: Tensor) -> Tensor:
+        """All samples that patches are taken of, `(B, H + 8, W + 8)`."""
+        if not self.folded:
+            return F.pad(planes[:, 0], (_REACH,) * 4)
+        height, width = planes.shape[2:]
+        return mirrored(planes, _REACH, (height + _REACH, width + _REACH))[:, 0]
+
     def forward(self, planes: Tensor) -> Tensor:
-        padded = F.pad(planes[:, 0], (MARGIN,) * 4)
-        patches = padded.unfold(1, SUPPORT, BLOCK).unfold(2, SUPPORT, BLOCK)
+        patches = self.extended(planes).unfold(1, SUPPORT, BLOCK).unfold(2, SUPPORT, BLOCK)
 
         def rows(start: int, stop: int) -> Tensor:
             return F.linear(patches[:, start:stop].flatten(3), self.weight.flatten(1), self.bias)
@@ -279,14 +329,29 @@ class Halve(nn.Linear):
 class Leave(nn.Module):
     """The lapped synthesis, the transpose of `Enter`: a 1×1 layer, and its 16×16 patches overlapped and added."""
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, *, folded: bool) -> None:
         super().__init__()
+        self.folded = folded
         self.weight = nn.Parameter(torch.zeros(width, 1, SUPPORT, SUPPORT))
         self.bias = nn.Parameter(torch.zeros(1))
 
     def forward(self, f: Tensor) -> Tensor:
         planes = overlap_add(f, lambda around: F.linear(around, self.weight.flatten(1).T))
-        return planes[:, None, MARGIN:-MARGIN, MARGIN:-MARGIN] + self.bias
+        return inner(planes, folded=self.folded)[:, None] + self.bias
+
+
+def inner(planes: Tensor, *, folded: bool) -> Tensor:
+    """Overlapped patches, `(B, H + 8, W + 8)`, without what lies beyond the planes, `(B, H, W)`.
+
+    With `folded`, that is added, mirrored and in place, to the samples at the border: there, the patches of a lapped
+    transform of mirrored samples are mirrored too (H. S. Malvar, "Signal Processing with Lapped Transforms", 1992).
+    """
+    for axis in (1, 2):
+        last = planes.shape[axis] - _REACH
+        for outside, inside in ((0, _REACH), (last, last - _REACH)) if folded else ():
+            planes.narrow(axis, inside, _REACH).add_(planes.narrow(axis, outside, _REACH).flip(axis))
+        planes = planes.narrow(axis, _REACH, last - _REACH)
+    return planes
 
 
 def overlap_add(f: Tensor, patches_of: Callable[[Tensor], Tensor]) -> Tensor:
@@ -305,7 +370,7 @@ def overlap_add(f: Tensor, patches_of: Callable[[Tensor], Tensor]) -> Tensor:
 
 
 class Encoder(nn.Module):
-    """λ's embedding and the bottom-up path. Planes are `(B, 1, H, W)`, H and W multiples of 32."""
+    """λ's embedding and the bottom-up path. Planes are `(B, 1, H, W)`, H and W multiples of 32, samples in [0, 1]."""
 
     def __init__(self, shape: Shape) -> None:
         super().__init__()
@@ -313,7 +378,7 @@ class Encoder(nn.Module):
         self.embed = nn.Sequential(
             nn.Linear(_EMBEDDING, _EMBEDDING), nn.GELU(), nn.Linear(_EMBEDDING, _EMBEDDING), nn.GELU()
         )
-        self.enter = Enter(s.width_8)
+        self.enter = Enter(s.width_8, folded=s.folded)
         self.up_8 = nn.ModuleList([Block(s.width_8) for _ in range(s.blocks_8)])
         self.halve_16 = Halve(4 * s.width_8, s.width_16)
         self.up_16 = nn.ModuleList([Block(s.width_16) for _ in range(s.blocks_16)])
@@ -344,7 +409,7 @@ class Encoder(nn.Module):
 
 
 class Network(Encoder):
-    """The whole network. Planes are `(B, 1, H, W)`, H and W multiples of 32, samples in about [0, 1]."""
+    """The whole network."""
 
     def __init__(self, shape: Shape | None = None) -> None:
         super().__init__(shape or Shape())
@@ -356,7 +421,7 @@ class Network(Encoder):
         self.double_8 = nn.Linear(s.width_16, 4 * s.width_8)
         self.latents_8 = _latents(8, s.width_8, s.depth_8, s.groups_8)
         self.out = nn.ModuleList([Block(s.width_8) for _ in range(s.out_blocks)])
-        self.leave = Leave(s.width_8)
+        self.leave = Leave(s.width_8, folded=s.folded)
         self._start_as_classical_codec()
 
     def at(self, index: Tensor, count: int, *, halved: bool) -> Conditions:
@@ -374,28 +439,24 @@ class Network(Encoder):
     ) -> Tensor:
         """Exchange all latents of planes of `size` pixels and return the features that `render` makes planes of.
 
-        `encoder` is what `bottom_up` returned; a decoder has None.
+        `encoder` is what `bottom_up` made of the planes, extended to multiples of 32; a decoder has None.
         """
-        h32, h16, h8 = encoder or (None, None, None)
         batch = conditions.embedding.shape[0]
-        f = self.start.expand(batch, size[0] // 32, size[1] // 32, -1)
-        levels = (
-            (self.latents_32, h32, self.double_16),
-            (self.latents_16, h16, self.double_8),
-            (self.latents_8, h8, None),
-        )
-        for latents, h, double in levels:
+        f = self.start.expand(batch, *places_of(size, 32), -1)
+        levels = ((self.latents_32, None), (self.latents_16, self.double_16), (self.latents_8, self.double_8))
+        for number, (stride, (latents, double)) in enumerate(zip(STRIDES, levels, strict=True)):
+            if double is not None:
+                f = cut(scatter(_pointwise(double, f, double.out_features)), size, stride)
+            h = cut(encoder[number], size, stride) if encoder else None
             for latent in cast(Iterable[Latent], latents):
                 for parity in (0, 1):
                     for block in latent.blocks[parity::2]:
                         f = block(f, conditions)
                     latent.code(parity, f, h, conditions, exchange)
-            if double is not None:
-                f = scatter(_pointwise(double, f, double.out_features))
         return f
 
     def render(self, f: Tensor, conditions: Conditions) -> Tensor:
-        """The planes `(B, 1, H, W)` that the features of stride 8 stand for."""
+        """The planes `(B, 1, 8 H, 8 W)` that the features `(B, H, W, C)` of stride 8 stand for."""
         for block in self.out:
             f = block(f, conditions)
         return self.leave(f) + 0.5
@@ -414,7 +475,7 @@ class Network(Encoder):
     def fit_scales(self, planes: Tensor) -> None:
         """Start the priors' scales at the standard deviations of the coefficients of `planes`."""
         conditions = self.conditions(torch.full((len(planes),), 1000.0))
-        levels = self.bottom_up(planes, conditions)
+        levels = self.bottom_up(whole_cells(planes), conditions)
         closed_loop = ((), _LOWEST_16, tuple(range(_LOWEST_8)))
         for latents, h, coded in zip(
             (self.latents_32, self.latents_16, self.latents_8), levels, closed_loop, strict=True
@@ -447,6 +508,12 @@ def checkerboard(height: int, width: int, device: torch.device) -> tuple[Tensor,
 
 def _latents(stride: int, width: int, depth: int, groups: tuple[int, ...]) -> nn.ModuleList:
     return nn.ModuleList([Latent(stride, width, depth, a, b) for a, b in pairwise(groups)])
+
+
+def cut(x: Tensor, size: Sequence[int], stride: int) -> Tensor:
+    """Features `(B, H, W, C)` of a stride without the positions beyond planes of `size` pixels."""
+    rows, columns = places_of(size, stride)
+    return x[:, :rows, :columns].contiguous()
 
 
 def take(x: Tensor, places: Tensor) -> Tensor:

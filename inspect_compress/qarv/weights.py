@@ -33,6 +33,8 @@ from inspect_compress.qarv.threads import one_thread
 FOLDER = Path(__file__).parent.parent / "weights"
 _MOST_WIDTH, _MOST_BLOCKS = 1024, 32
 """Channels, and blocks at a stride, that a weight file may ask for."""
+_BEFORE_FOLDING = {"folded": False}
+"""What the shape of older files does not say."""
 _TABLES = "tables"
 _EXACT = "exact"
 
@@ -40,7 +42,7 @@ _EXACT = "exact"
 class CodingNetwork(Protocol):
     """What a codec needs of a network: the exact one, or one of the float ones that older files were made with.
 
-    Planes are `(B, 1, H, W)`, H and W multiples of 32; what `at` returns is for the other methods only.
+    See `network.Network`; what `at` returns is for the other methods only.
     """
 
     shape: Shape
@@ -121,7 +123,7 @@ def weights_from(data: bytes, name: str, layers: Layers | None = None) -> Model:
     """The model in the bytes of a weight file. Raises ConfigError, which begins with `name`, where there is none."""
     try:
         header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
-        shape = Shape.from_dict(json.loads(header["__metadata__"]["shape"]))
+        shape = Shape.from_dict(_BEFORE_FOLDING | json.loads(header["__metadata__"]["shape"]))
         _check_size(shape)
         tensors = load(data)
         tables = np.split(tensors.pop(_TABLES).numpy(), _table_ends())

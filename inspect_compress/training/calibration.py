@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from inspect_compress.images import Image
 from inspect_compress.qarv.coding import code_image, difference_planes_are_halved, render_parts
-from inspect_compress.qarv.lmbda_map import everywhere
+from inspect_compress.qarv.lmbda_map import everywhere, grid
 from inspect_compress.qarv.network import LMBDA_STEPS, Block, Network
 from inspect_compress.qarv.products import NARROW
 from inspect_compress.qarv.rounding import Rounding
@@ -53,7 +53,7 @@ def watch(network: Network, images: Sequence[Image]) -> dict[str, Activations]:
             hooks.enter_context(_watched(block, seen[name]))
         for number, image in enumerate(images):
             index = round(number / max(1, len(images) - 1) * (LMBDA_STEPS - 1))
-            indexes = everywhere(index, *image.shape[:2])
+            indexes = everywhere(index, grid(image.shape[0], image.shape[1], network.shape.margin))
             halved = difference_planes_are_halved(network, image, indexes)
             writers = dict.fromkeys(STRIDES, _Ignore())
             render_parts(network, code_image(network, image, indexes, rounding, writers, halved=halved))

@@ -14,6 +14,8 @@ class SourceConfig(Settings):
     path: FilePath
     weight: float = Field(gt=0)
     """Share of the crops that come from here, relative to the other sources."""
+    halved: float = Field(default=0.3, ge=0, le=1)
+    """Part of its crops that are taken of the image at half size."""
     name: str
     licence: str
     """Both are written into the model card."""
@@ -41,7 +43,7 @@ class TrainConfig(Settings):
     """Held out of the first source's training images, evenly spaced."""
     threads: int = Field(2, ge=1)
     sources: list[SourceConfig] = Field(min_length=1)
-    shape: dict[str, int | float | list[int]] = Field(default_factory=dict)
+    shape: dict[str, bool | int | float | list[int]] = Field(default_factory=dict)
 
     def network_shape(self) -> Shape:
         return Shape.from_dict(self.shape)

@@ -13,24 +13,25 @@ from numpy.typing import NDArray
 from inspect_compress.errors import DatasetError
 from inspect_compress.files import read_text
 from inspect_compress.images import Image, halved, list_images, read_8_bit_image
-from inspect_compress.qarv.network import MARGIN
+from inspect_compress.qarv.lapped import BLOCK
 from inspect_compress.qarv.planes import to_planes
+from inspect_compress.qarv.strides import STRIDES
 from inspect_compress.training.config import SourceConfig
 
 LABELS = "labels.csv"
 HELD_OUT = "held_out"
 """The split of frames that the first source's labels set aside for the validation curve."""
 
-_HALVE_PART = 0.3
 _COLOUR_PLANE_PART = 0.4
 
 
 @dataclass(frozen=True)
 class Source:
-    """Images to cut from, and the share of crops that come from them."""
+    """Images to cut from, the share of crops that come from them, and the part of those at half size."""
 
     images: Sequence[Image]
     weight: float
+    halved: float = 0.3
 
 
 def image_files(source: SourceConfig) -> list[Path]:
@@ -75,7 +76,7 @@ def load_sources(configs: Sequence[SourceConfig], held_out: int) -> tuple[list[S
             chosen = set(files[:: max(1, len(files) // held_out)][:held_out])
             validation = [read_8_bit_image(file) for file in sorted(chosen)]
             files = [file for file in files if file not in chosen]
-        sources.append(Source([read_8_bit_image(file) for file in files], config.weight))
+        sources.append(Source([read_8_bit_image(file) for file in files], config.weight, config.halved))
     return sources, validation
 
 
@@ -86,28 +87,34 @@ def spread_over(sources: Sequence[Source], count: int) -> list[Image]:
 
 
 class Crops:
-    """Random crops as planes `(B, 1, size, size)`, float32; the outer MARGIN repeats the crop's border.
+    """Random crops as planes `(B, 1, size, size)`, float32; the outer `margin` samples repeat the crop's border.
+    Without a margin some are up to 24 samples lower or narrower, since not all pictures have multiples of 32.
 
     Some are halved by an area filter first, with `halve_large` all that are large enough. Colour images give their
     difference planes as well; all are mirrored and transposed at random.
     """
 
-    def __init__(self, sources: Sequence[Source], size: int, *, halve_large: bool = True) -> None:
+    def __init__(self, sources: Sequence[Source], size: int, *, margin: int = 0, halve_large: bool = True) -> None:
         self.sources = sources
         self.halve_large = halve_large
         self.size = size
+        self.margin = margin
         weights = np.array([source.weight for source in sources])
         self.weights = weights / weights.sum()
 
     def batch(self, count: int, rng: np.random.Generator) -> NDArray[np.float32]:
-        return np.stack([self._crop(rng)[None] for _ in range(count)])
+        crops = np.stack([self._crop(rng)[None] for _ in range(count)])
+        if self.margin:
+            return crops
+        height, width = self.size - BLOCK * rng.integers(STRIDES[0] // BLOCK, size=2)
+        return crops[..., :height, :width]
 
     def _crop(self, rng: np.random.Generator) -> NDArray[np.float32]:
         source = self.sources[rng.choice(len(self.sources), p=self.weights)]
         image = source.images[int(rng.integers(len(source.images)))]
-        inner = self.size - 2 * MARGIN
+        inner = self.size - 2 * self.margin
         is_large = min(image.shape[:2]) >= 2 * inner
-        if (is_large and self.halve_large) or rng.random() < _HALVE_PART:
+        if (is_large and self.halve_large) or rng.random() < source.halved:
             image = halved(image)
         image = _cut(_at_least(image, inner), inner, rng)
         planes = np.concatenate(to_planes(image))
@@ -117,7 +124,7 @@ class Crops:
         if rng.random() < 0.5:
             plane = plane.T
         plane = plane[:: rng.choice((-1, 1)), :: rng.choice((-1, 1))]
-        return np.pad(plane, MARGIN, mode="edge")
+        return np.pad(plane, self.margin, mode="edge")
 
 
 def _at_least(image: Image, side: int) -> Image:

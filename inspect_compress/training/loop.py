@@ -85,7 +85,8 @@ def train(config: TrainConfig, *, resume: bool, report: Report) -> Path:
     torch.manual_seed(config.seed)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     sources, held_out = load_sources(config.sources, config.validation_images)
-    crops = Crops(sources, config.crop, halve_large=config.halve_large)
+    margin = config.network_shape().margin
+    crops = Crops(sources, config.crop, margin=margin, halve_large=config.halve_large)
     run = _new_run(config, crops, device)
     if resume:
         run.load(read_checkpoint(checkpoint))

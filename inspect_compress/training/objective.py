@@ -10,9 +10,9 @@ from torch import Tensor
 from inspect_compress.qarv.likelihood import LOG_SCALE_MIN, probability, scale_index
 from inspect_compress.qarv.network import (
     DISTORTION_WEIGHT,
-    MARGIN,
     Network,
     Prediction,
+    whole_cells,
 )
 from inspect_compress.qarv.rounding import Rounding
 from inspect_compress.qarv.strides import STRIDES
@@ -74,21 +74,23 @@ def _rounding(device: torch.device) -> Rounding:
 
 
 def evaluate_batch(network: Network, planes: Tensor, lmbda: Tensor, noise: torch.Generator) -> Outcome:
-    """Run both paths on planes `(B, 1, H, W)`, extended by MARGIN; `lmbda` is `(B,)` or a map at stride 32.
-    The quantization noise is drawn from `noise`.
+    """Run both paths on planes `(B, 1, H, W)`, extended by the margin of the network's shape.
+
+    `lmbda` is `(B,)` or a map at stride 32. The quantization noise is drawn from `noise`.
 
     Only the pixels inside the margin count for distortion and for the number of pixels.
     """
     conditions = network.conditions(lmbda)
     exchange = TrainingExchange(noise)
     size = (planes.shape[2], planes.shape[3])
-    features = network.top_down(size, conditions, exchange, network.bottom_up(planes, conditions))
+    features = network.top_down(size, conditions, exchange, network.bottom_up(whole_cells(planes), conditions))
     decoded = network.render(features, conditions).float()
-    inner = slice(MARGIN, -MARGIN)
-    error = (decoded - planes)[..., inner, inner].square()
+    margin = network.shape.margin
+    inner = slice(margin, size[0] - margin), slice(margin, size[1] - margin)
+    error = (decoded - planes)[..., *inner].square()
     pixels = error.shape[2] * error.shape[3]
     nats = {stride: torch.stack(parts).sum(0) / pixels for stride, parts in exchange.nats.items()}
-    weight = _per_pixel(lmbda, size)[..., inner, inner]
+    weight = _per_pixel(lmbda, size)[..., *inner]
     rate = torch.stack(list(nats.values())).sum(0)
     loss = (_importance(lmbda) * (rate + DISTORTION_WEIGHT * (weight * error).mean((1, 2, 3)))).mean()
     return Outcome(loss, {stride: value.mean() for stride, value in nats.items()}, error.mean())

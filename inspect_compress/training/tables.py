@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from inspect_compress.images import Image
 from inspect_compress.qarv.coding import code_image, difference_planes_are_halved
 from inspect_compress.qarv.likelihood import SCALE_STEPS
-from inspect_compress.qarv.lmbda_map import everywhere, index_of
+from inspect_compress.qarv.lmbda_map import everywhere, grid, index_of
 from inspect_compress.qarv.rounding import Rounding
 from inspect_compress.qarv.strides import STRIDES
 from inspect_compress.qarv.tables import TOTAL, gaussian_tables, radius, to_frequencies
@@ -40,7 +40,8 @@ def fit_tables(network: CodingNetwork, images: Sequence[Image]) -> list[NDArray[
     counter = _Counter()
     rounding = Rounding(gaussian_tables())
     for number, image in enumerate(images):
-        indexes = everywhere(index_of(_QUALITIES[number % len(_QUALITIES)]), *image.shape[:2])
+        index = index_of(_QUALITIES[number % len(_QUALITIES)])
+        indexes = everywhere(index, grid(image.shape[0], image.shape[1], network.shape.margin))
         halved = difference_planes_are_halved(network, image, indexes)
         code_image(network, image, indexes, rounding, dict.fromkeys(STRIDES, counter), halved=halved)
     return [

@@ -33,7 +33,9 @@ def main() -> None:
             indexes: dict[str, int | LmbdaMap] = {str(quality): index_of(quality) for quality in QUALITIES}
             rng = np.random.default_rng(number)
             for highest in (160, 250):  # the difference planes of colour are halved at the lower one
-                indexes[f"map-{highest}"] = rng.choice(np.array((40, 120, highest), np.uint8), grid(height, width))
+                indexes[f"map-{highest}"] = rng.choice(
+                    np.array((40, 120, highest), np.uint8), grid(height, width, codec.margin)
+                )
             for label, index in indexes.items():
                 encoded = codec.encode_at(image, index)
                 path = FOLDER / f"{beginning}-{name}-{kind}-{label}.qarv"

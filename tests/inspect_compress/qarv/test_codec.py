@@ -275,14 +275,15 @@ def test_a_preview_of_an_older_file() -> None:
 @given(st.integers(1, 90), st.integers(1, 90), st.booleans(), st.integers(0, 2**32 - 1))
 def test_any_map_of_lambda_decodes_exactly(height: int, width: int, colour: bool, seed: int) -> None:
     image = surface(height, width, colour=colour)
-    indexes = np.random.default_rng(seed).choice((0, 90, 150, 255), grid(height, width)).astype(np.uint8)
+    cells = grid(height, width, CODEC.margin)
+    indexes = np.random.default_rng(seed).choice((0, 90, 150, 255), cells).astype(np.uint8)
     encoded = CODEC.encode_at(image, indexes)
     np.testing.assert_array_equal(CODEC.decode(encoded.data), encoded.reconstruction)
 
 
 def test_a_map_spends_the_bits_where_it_says() -> None:
     image = surface(256, 256)
-    indexes = np.full(grid(256, 256), 60, np.uint8)
+    indexes = np.full(grid(256, 256, CODEC.margin), 60, np.uint8)
     indexes[:, 4:] = 200
     picture = CODEC.encode_at(image, indexes).reconstruction
     assert psnr(image[:, 160:], picture[:, 160:]) > psnr(image[:, :96], picture[:, :96]) + 6

@@ -24,7 +24,7 @@ from torch import Tensor
 from inspect_compress.images import Image
 from inspect_compress.qarv import layers, strips
 from inspect_compress.qarv.codec import QarvCodec
-from inspect_compress.qarv.coding import coded_places, padded_size
+from inspect_compress.qarv.coding import coded_places, coded_size
 from inspect_compress.qarv.container import VERSION, Header, Level, write_container
 from inspect_compress.qarv.entropy import LevelWriter
 from inspect_compress.qarv.exact import ExactNetwork, ExactPrediction
@@ -164,7 +164,7 @@ class Noise:
     def __call__(self, prediction: ExactPrediction, latent: Tensor | None) -> Tensor:
         spread = self.rng.choice([0.7, 1e3, 1e6], prediction.rows.shape, p=[0.99, 0.009, 0.001])
         steps = np.clip(np.rint(self.rng.normal(0, spread)), -SYMBOL_LIMIT, SYMBOL_LIMIT)
-        coded = coded_places(prediction.stride, prediction.places, self.size).numpy()
+        coded = coded_places(prediction.stride, prediction.places, self.size, MODEL.network.shape.margin).numpy()
         steps[:, np.setdiff1d(np.arange(steps.shape[1]), coded)] = 0
         rows = prediction.rows.numpy()[:, coded].ravel()
         self.writers[prediction.stride].put(steps[:, coded].ravel().astype(np.int32), rows)
@@ -252,7 +252,7 @@ def imagined_file(seed: int, index: int, height: int, width: int) -> bytes:
     network, exchange = network_with(IN_TORCH["float32"]), Noise(seed, (height, width), header.seed)
     with torch.inference_mode():
         conditions = network.at(everywhere(index), 1, halved=False)
-        network.top_down(padded_size(height, width), conditions, exchange)
+        network.top_down(coded_size(network.shape, (height, width)), conditions, exchange)
     levels = [Level(stride, writer.finish(), writer.crc) for stride, writer in exchange.writers.items()]
     return write_container(header, levels)
 

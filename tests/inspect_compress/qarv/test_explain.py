@@ -17,9 +17,11 @@ from inspect_compress.qarv.container import Header
 from inspect_compress.qarv.explain import Explanation, bits_of_blocks, explain
 from inspect_compress.qarv.explain_plot import explain_plot
 from inspect_compress.qarv.lmbda_map import index_of, quality_of
+from inspect_compress.qarv.network import Shape
 from inspect_compress.qarv.strides import STRIDES
 
 CODEC = QarvCodec()
+MARGIN, FOLDED = Shape(folded=False), Shape(folded=True)
 HERE = Path(__file__).parent
 SAMPLES = HERE.parents[2] / "sample_data" / "images"
 FILES = sorted([*HERE.glob("golden/*-60.qarv"), *HERE.glob("golden/*-map.qarv"), *HERE.glob("vectors/*-90.qarv")])
@@ -81,37 +83,40 @@ def test_bits_are_where_the_frame_is_busy(tmp_path: Path, channels: tuple[int, .
     assert explanation.busiest_share > 0.5
 
 
+@pytest.mark.parametrize("shape", [MARGIN, FOLDED], ids=["margin", "folded"])
 @pytest.mark.parametrize("stride", STRIDES)
-def test_bits_of_a_place_are_spread_over_its_pixels(stride: int) -> None:
-    part = no_bits(64, 96)
+def test_bits_of_a_place_are_spread_over_its_pixels(stride: int, shape: Shape) -> None:
+    part = no_bits(shape, 64, 96)
     part[stride][1, 1] = 64.0
-    blocks = bits_of_blocks([part], header(64, 96))
+    blocks = bits_of_blocks([part], header(64, 96), shape.margin)
     pixels = np.zeros((64, 96))
-    pixels[stride - 4 : 2 * stride - 4, stride - 4 : 2 * stride - 4] = 64 / stride**2
+    first = stride - shape.margin
+    pixels[first : first + stride, first : first + stride] = 64 / stride**2
     np.testing.assert_allclose(blocks, pixels.reshape(8, 8, 12, 8).sum(axis=(1, 3)))
 
 
 def test_places_are_cut_at_the_beginning_and_moved_back_at_the_end() -> None:
-    part = no_bits(50, 50)
+    part = no_bits(MARGIN, 50, 50)
     part[16][3, 0] = 12 * 16  # pixels 44 to 60 of those from top to bottom, −4 to 12 of those from left to right
-    blocks = bits_of_blocks([part], header(50, 50))
+    blocks = bits_of_blocks([part], header(50, 50), MARGIN.margin)
     pixels = np.zeros((56, 56))
     pixels[34:50, :12] = 1
     np.testing.assert_allclose(blocks, pixels.reshape(7, 8, 7, 8).sum(axis=(1, 3)))
 
 
 def test_a_place_of_halved_planes_has_twice_the_pixels() -> None:
-    part = no_bits(32, 32)
+    part = no_bits(MARGIN, 32, 32)
     part[8][1, 2] = 4.0
-    blocks = bits_of_blocks([no_bits(64, 64), part], header(64, 64, halved=True))
+    blocks = bits_of_blocks([no_bits(MARGIN, 64, 64), part], header(64, 64, halved=True), MARGIN.margin)
     assert blocks.sum() == pytest.approx(4)
     np.testing.assert_allclose(blocks[1:3, 3:5], np.ones((2, 2)))
 
 
+@pytest.mark.parametrize("shape", [MARGIN, FOLDED], ids=["margin", "folded"])
 @pytest.mark.parametrize("side", [1, 4, 5, 8, 9, 31, 33])
-def test_what_lies_past_the_picture_is_not_lost(side: int) -> None:
-    part = {stride: np.ones_like(bits) for stride, bits in no_bits(side, side).items()}
-    blocks = bits_of_blocks([part], header(side, side))
+def test_what_lies_past_the_picture_is_not_lost(side: int, shape: Shape) -> None:
+    part = {stride: np.ones_like(bits) for stride, bits in no_bits(shape, side, side).items()}
+    blocks = bits_of_blocks([part], header(side, side), shape.margin)
     assert blocks.sum() == pytest.approx(sum(bits.size for bits in part.values()))
     assert (blocks > 0).all()
 

@@ -227,10 +227,13 @@ def test_what_the_encoder_wants(name: str, seed: int, width: int, latents: int, 
 
 @each_build
 @many
-@given(seeds, st.sampled_from(WIDTHS), st.integers(1, 2), sides, sides)
-def test_the_encoders_way_to_coarser_strides(name: str, seed: int, width: int, batch: int, h: int, w: int) -> None:
+@given(seeds, st.sampled_from(WIDTHS), st.booleans(), st.integers(1, 2), sides, sides)
+def test_the_encoders_way_to_coarser_strides(
+    name: str, seed: int, width: int, folded: bool, batch: int, h: int, w: int
+) -> None:
     torch.manual_seed(seed)
-    enter, halve = Enter(width).requires_grad_(False), Halve(4 * width, 2 * width).requires_grad_(False)
+    enter = Enter(width, folded=folded).requires_grad_(False)
+    halve = Halve(4 * width, 2 * width).requires_grad_(False)
     enter.bias.normal_()
     planes, features = torch.randn(batch, 1, 8 * h, 8 * w), torch.randn(batch, 2 * h, 2 * w, width)
 

@@ -3,10 +3,12 @@
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from torch import Tensor
 
 from inspect_compress.qarv.lapped import lapped_basis
-from inspect_compress.qarv.network import MARGIN, Network, Prediction
+from inspect_compress.qarv.network import Network, Prediction, Shape, cell_side, places_of, whole_cells
 from inspect_compress.training.objective import evaluate_batch
 
 
@@ -27,14 +29,34 @@ def test_the_lapped_basis_is_orthonormal() -> None:
     np.testing.assert_allclose(flat @ flat.T, np.eye(64), atol=1e-12)
 
 
+@pytest.mark.parametrize("folded", [True, False])
+@pytest.mark.parametrize("size", [(64, 96), (8, 8), (40, 200)], ids=str)
 @torch.inference_mode()
-def test_without_rounding_the_untrained_network_returns_its_input(network: Network) -> None:
-    planes = torch.rand(2, 1, 64, 96)
+def test_without_rounding_the_untrained_network_returns_its_input(folded: bool, size: tuple[int, int]) -> None:
+    network = Network(Shape(folded=folded)).eval()
+    planes = torch.rand(2, 1, *size)
     conditions = network.conditions(torch.tensor([100.0, 5000.0]))
-    features = network.top_down((64, 96), conditions, exact, network.bottom_up(planes, conditions))
-    inner = slice(MARGIN, -MARGIN)
-    difference = (network.render(features, conditions) - planes)[..., inner, inner]
-    assert difference.abs().max() < 1e-4
+    features = network.top_down(size, conditions, exact, network.bottom_up(whole_cells(planes), conditions))
+    rows, columns = (slice(network.shape.margin, side - network.shape.margin) for side in size)
+    torch.testing.assert_close(
+        network.render(features, conditions)[..., rows, columns], planes[..., rows, columns], rtol=0, atol=1e-4
+    )
+
+
+@torch.inference_mode()
+def test_a_folded_analysis_keeps_the_energy_with_as_many_coefficients_as_samples(network: Network) -> None:
+    planes = torch.rand(1, 1, 64, 96)
+    features = network.enter(planes)[..., :64]
+    assert features.numel() == planes.numel()
+    torch.testing.assert_close(features.square().sum() / 4, planes.square().sum())  # features are scaled by 2
+
+
+@pytest.mark.parametrize("stride", [8, 16])
+@given(side=st.integers(1, 400))
+def test_positions_of_every_stride_look_up_the_cell_that_they_lie_in(stride: int, side: int) -> None:
+    (places, _), (cells, _) = places_of((side, 1), stride), places_of((side, 1), 32)
+    each = cell_side(places, cells)
+    assert [place // each for place in range(places)] == [place * stride // 32 for place in range(places)]
 
 
 @torch.inference_mode()

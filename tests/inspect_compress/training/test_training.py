@@ -23,7 +23,7 @@ from inspect_compress.qarv.tables import gaussian_tables
 from inspect_compress.qarv.weights import installed_model, read_weights, save_weights
 from inspect_compress.training.checkpoint import checkpoint_bytes, read_checkpoint
 from inspect_compress.training.config import SourceConfig, read_config
-from inspect_compress.training.data import Crops, load_sources
+from inspect_compress.training.data import Crops, Source, load_sources
 from inspect_compress.training.gradients import BatchGradients
 from inspect_compress.training.loop import start_from
 from inspect_compress.training.objective import evaluate_batch
@@ -115,7 +115,8 @@ def test_training_lowers_the_loss_on_what_it_sees(folder: Path) -> None:
     sources, _ = load_sources([_source(folder)], held_out=1)
     network = copy.deepcopy(installed_model("746dad7cd19f366f").network).requires_grad_()
     optimizer = torch.optim.AdamW(network.parameters(), 1e-4)
-    planes = torch.from_numpy(Crops(sources, 64).batch(4, np.random.default_rng(2)))
+    margin = network.shape.margin
+    planes = torch.from_numpy(Crops(sources, 64, margin=margin).batch(4, np.random.default_rng(2)))
     gradients = BatchGradients(network, threads=2)
     losses = []
     for step in range(20):
@@ -187,7 +188,24 @@ def test_the_same_seed_gives_the_same_crops(folder: Path) -> None:
     one, same, other = (crops.batch(3, np.random.default_rng(seed)) for seed in (5, 5, 6))
     np.testing.assert_array_equal(one, same)
     assert not np.array_equal(one, other)
-    assert one.shape == (3, 1, 64, 64)
+    assert Crops(sources, 64, margin=4).batch(3, np.random.default_rng(5)).shape == (3, 1, 64, 64)
+
+
+def test_crops_without_a_margin_end_at_any_block(folder: Path) -> None:
+    crops = Crops(load_sources([_source(folder)], held_out=1)[0], 64)
+    sides = {side for seed in range(60) for side in crops.batch(1, np.random.default_rng(seed)).shape[2:]}
+    assert sides == {40, 48, 56, 64}
+
+
+@pytest.mark.parametrize("halved", [0.0, 1.0])
+def test_a_source_says_how_many_of_its_crops_are_at_half_size(folder: Path, halved: float) -> None:
+    """Rows that differ by 2 come from an image at half size, where those of the image differ by 1."""
+    ramp = np.broadcast_to(np.arange(100, dtype=np.uint8)[:, None], (100, 300))
+    crops = Crops([Source([ramp], 1.0, halved)], 32, halve_large=False)
+    for seed in range(5):
+        plane = 255 * crops.batch(1, np.random.default_rng(seed))[0, 0]
+        steps = np.abs(np.diff(plane, axis=0)).max(), np.abs(np.diff(plane, axis=1)).max()
+        assert max(steps) == pytest.approx(1 + halved, abs=1e-3)
 
 
 def test_only_training_rows_of_labels_are_used(folder: Path) -> None:
