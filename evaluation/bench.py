@@ -33,8 +33,8 @@ LADDERS: Mapping[str, tuple[int, ...]] = {
     "jxl": (10, 20, 40, 60, 75, 85, 92, 95),
     "png": (100,),
 }
-"""Qualities per codec that spread over 36 to 50 dB on solar cells (ELPV) and 33 to 47 dB on magnetic tiles at half size, so
-that a mean over shared fidelities leaves no end of the range out; `DEFAULT_LADDER` for all others."""
+"""Qualities per codec that spread over 36 to 50 dB on solar cells (ELPV) and 33 to 47 dB on magnetic tiles at half
+size, so that no end of the range is left out of a mean; `DEFAULT_LADDER` for all others."""
 
 Item = TypeVar("Item")
 Step = Callable[[str], None]
