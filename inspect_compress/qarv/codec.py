@@ -55,6 +55,7 @@ class QarvCodec:
         self._model = model or installed_model(default_fingerprint())
         self.model = self._model.fingerprint
         self.margin = self._model.network.shape.margin
+        """Pixels that planes are extended by at the top and at the left."""
 
     @classmethod
     def with_model(cls, fingerprint: str) -> Self:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from inspect_compress.codecs import check_quality
 from inspect_compress.demand import Priority
 from inspect_compress.errors import DamagedFileError
-from inspect_compress.qarv.network import LMBDA_STEPS, places_of
+from inspect_compress.qarv.network import LMBDA_STEPS, REACH, places_of
 from inspect_compress.qarv.range_coder import decoder_of, stream_of
 from inspect_compress.qarv.strides import STRIDES
 
@@ -25,8 +25,6 @@ def _categorical(*sixteenths: float) -> Any:
     return constriction.stream.model.Categorical(np.array(sixteenths) / 16, perfect=False, lazy=False)
 
 
-_REACH = 4
-"""Samples that those of a cell reach beyond it on each side."""
 _WEIGHTS = 7
 """Steps that a mask's weights are rounded up to: few values make a small map."""
 
@@ -61,7 +59,7 @@ def offsets_of(priority: Priority, margin: int) -> NDArray[np.int64]:
 def _shown(cell: int, margin: int) -> slice:
     """The samples along an axis that a cell shows a part of."""
     start = cell * STRIDES[0] - margin
-    return slice(max(0, start - _REACH), start + STRIDES[0] + _REACH)
+    return slice(max(0, start - REACH), start + STRIDES[0] + REACH)
 
 
 def index_of(quality: int) -> int:

@@ -29,7 +29,7 @@ from inspect_compress.qarv.strips import by_strips, in_strips, rows_of, with_hal
 
 LMBDA_STEPS = 256
 
-_REACH = (SUPPORT - BLOCK) // 2
+REACH = (SUPPORT - BLOCK) // 2
 """Pixels that a patch reaches beyond its block on each side."""
 DISTORTION_WEIGHT = 8.0
 """The loss is `nats + λ · 8 · squared error`, samples in [0, 1]: λ = 16 is about 36 dB, λ = 8192 about 51 dB."""
@@ -72,7 +72,7 @@ class Shape:
     @property
     def margin(self) -> int:
         """Pixels that a plane is extended by at the top and at the left."""
-        return 0 if self.folded else _REACH
+        return 0 if self.folded else REACH
 
     def groups(self, stride: int) -> tuple[int, ...]:
         """Where groups of latent channels begin and end at a stride."""
@@ -306,9 +306,9 @@ class Enter(nn.Module):
     def extended(self, planes: Tensor) -> Tensor:
         """All samples that patches are taken of, `(B, H + 8, W + 8)`."""
         if not self.folded:
-            return F.pad(planes[:, 0], (_REACH,) * 4)
+            return F.pad(planes[:, 0], (REACH,) * 4)
         height, width = planes.shape[2:]
-        return mirrored(planes, _REACH, (height + _REACH, width + _REACH))[:, 0]
+        return mirrored(planes, REACH, (height + REACH, width + REACH))[:, 0]
 
     def forward(self, planes: Tensor) -> Tensor:
         patches = self.extended(planes).unfold(1, SUPPORT, BLOCK).unfold(2, SUPPORT, BLOCK)
@@ -347,10 +347,10 @@ def inner(planes: Tensor, *, folded: bool) -> Tensor:
     transform of mirrored samples are mirrored too (H. S. Malvar, "Signal Processing with Lapped Transforms", 1992).
     """
     for axis in (1, 2):
-        last = planes.shape[axis] - _REACH
-        for outside, inside in ((0, _REACH), (last, last - _REACH)) if folded else ():
-            planes.narrow(axis, inside, _REACH).add_(planes.narrow(axis, outside, _REACH).flip(axis))
-        planes = planes.narrow(axis, _REACH, last - _REACH)
+        last = planes.shape[axis] - REACH
+        for outside, inside in ((0, REACH), (last, last - REACH)) if folded else ():
+            planes.narrow(axis, inside, REACH).add_(planes.narrow(axis, outside, REACH).flip(axis))
+        planes = planes.narrow(axis, REACH, last - REACH)
     return planes
 
 
