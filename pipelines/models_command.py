@@ -126,7 +126,7 @@ def add(
 def show(fingerprint: Fingerprint, as_json: Json = False) -> None:
     """Show a model: its card, who added it, which gates it has passed, and whether it is retired.
 
-    Example: `inspect-compress models show 94d24982`
+    Example: `inspect-compress models show 370b11ac`
     """
     from inspect_compress.qarv.weights import full_fingerprint
 

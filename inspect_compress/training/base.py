@@ -14,7 +14,7 @@ from inspect_compress.training.loop import trained_network
 SHIPPED = "qarv"
 """The name of the shipped default model."""
 _FOLDER = Path(__file__).parent / "weights"
-_OF_DEFAULT = _FOLDER / "qarv-dc9a55ab26321976.safetensors"
+_OF_DEFAULT = _FOLDER / "qarv-f3481b190ad3479e.safetensors"
 """The float weights that the shipped default was exported from."""
 
 
