@@ -53,9 +53,9 @@ def expect(image: Image, lmbdas: Sequence[float]) -> Expectation:
     place = np.linspace(0, 1, len(lmbdas))
     psnr = gaussian_filter1d(10 * np.log10(_PEAK**2 / error), _SMOOTH, mode="nearest") - 0.1 - 2.1 * place**4
     return Expectation(
-        log_bytes=np.log(grey.size / 8) + 0.27 + 1.33 * np.log(bits),
+        log_bytes=np.log(grey.size / 8) + 0.24 + 1.33 * np.log(bits),
         psnr=psnr,
-        ms_ssim=0.54 * psnr + 11.1 * place + 0.65 * _masking(grey) - 19.2,
+        ms_ssim=0.54 * psnr + 11.1 * place + 0.65 * _masking(grey) - 20.1,
     )
 
 
