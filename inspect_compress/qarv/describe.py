@@ -9,8 +9,8 @@ from inspect_compress.errors import FormatError, ImageError, UnknownModelError
 from inspect_compress.files import read_file
 from inspect_compress.qarv.container import Container
 from inspect_compress.qarv.container_reader import read_container
-from inspect_compress.qarv.lmbda_map import palette_of
-from inspect_compress.qarv.weights import installed_model
+from inspect_compress.qarv.lmbda_map import grid, palette_of, read_map
+from inspect_compress.qarv.weights import Model, installed_model
 
 
 def describe(path: Path) -> dict[str, Any]:
@@ -56,7 +56,7 @@ def _facts(container: Container, size: int) -> dict[str, Any]:
         "bit_depth": header.bit_depth,
         "lmbda": round(model.network.shape.lmbda_of(header.lmbda_index), 3) if model else None,
         "lmbda_index": header.lmbda_index,
-        "lmbda_map": _map_facts(container) if header.lmbda_map else None,
+        "lmbda_map": _map_facts(container, model) if header.lmbda_map else None,
         "model": model.fingerprint if model else header.model,
         "bytes": size,
         "bpp": round(8 * size / (header.width * header.height), 4),
@@ -67,7 +67,11 @@ def _facts(container: Container, size: int) -> dict[str, Any]:
     }
 
 
-def _map_facts(container: Container) -> dict[str, int]:
+def _map_facts(container: Container, model: Model | None) -> dict[str, int]:
+    """How many cells a map has depends on the model: without it, only its palette is read."""
     header = container.header
     indexes = palette_of(header.lmbda_index, header.lmbda_map)
+    if model:
+        cells = grid(header.height, header.width, model.network.shape.margin)
+        indexes = read_map(header.lmbda_index, header.lmbda_map, cells).ravel().tolist()
     return {"bytes": len(header.lmbda_map), "lowest_index": min(indexes), "highest_index": max(indexes)}
