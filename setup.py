@@ -34,7 +34,11 @@ INSTRUCTIONS = {
 
 
 FOLDER = Path("inspect_compress/qarv")
-FILES = [FOLDER / name for name in ("kernels.cpp", "coder.cpp", "colours.cpp", "pool.hpp", "avx512.hpp", "avx2.hpp")]
+NAMES = (
+    *("kernels.cpp", "coder.cpp", "colours.cpp"),
+    *("buffer.hpp", "filter.hpp", "pool.hpp", "product.hpp", "avx512.hpp", "avx2.hpp"),
+)
+FILES = [FOLDER / name for name in NAMES]
 SOURCES = zlib.crc32(b"".join(file.read_bytes() for file in FILES))
 """Is compiled in: qarv/kernels.py takes no library that was built from others than those beside it."""
 

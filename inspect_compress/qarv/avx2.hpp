@@ -30,21 +30,48 @@ inline double sum(Doubles x) {
   const __m128d pair = _mm_add_pd(_mm256_castpd256_pd128(x), _mm256_extractf128_pd(x, 1));
   return _mm_cvtsd_f64(_mm_add_sd(pair, _mm_unpackhi_pd(pair, pair)));
 }
-inline float sum(Floats x) { return static_cast<float>(sum(add_exactly(no_doubles(), x))); }
+inline double sum(Floats x) { return sum(add_exactly(no_doubles(), x)); }
 inline Sums nothing() { return _mm256_setzero_si256(); }
 inline Floats converted(Sums x) { return _mm256_cvtepi32_ps(x); }
 inline Sums load_sums(const void* p) { return _mm256_loadu_si256(static_cast<const __m256i*>(p)); }
 inline Sums all(int32_t x) { return _mm256_set1_epi32(x); }
 inline Sums subtract(Sums a, Sums b) { return _mm256_sub_epi32(a, b); }
-inline Sums truncated(Floats x) { return _mm256_cvttps_epi32(x); }
+inline void store_sums(void* p, Sums x) { _mm256_storeu_si256(static_cast<__m256i*>(p), x); }
+inline Sums add(Sums a, Sums b) { return _mm256_add_epi32(a, b); }
+inline Sums nearest(Floats x) { return _mm256_cvtps_epi32(x); }
+inline Sums shifted_right(Sums x, Sums bits) { return _mm256_srav_epi32(x, bits); }
+inline int32_t sum(Sums x) {
+  const __m128i four = _mm_add_epi32(_mm256_castsi256_si128(x), _mm256_extracti128_si256(x, 1));
+  const __m128i two = _mm_add_epi32(four, _mm_unpackhi_epi64(four, four));
+  return _mm_cvtsi128_si32(two) + _mm_extract_epi32(two, 1);
+}
 
-// Factors of 16 bits, two to a sum.
-inline Sums dot_wide(Sums sums, Sums left, Sums right) { return _mm256_add_epi32(sums, _mm256_madd_epi16(left, right)); }
-
-inline void put(int16_t* p, Sums x) {
-  const __m128i low = _mm256_castsi256_si128(x), high = _mm256_extracti128_si256(x, 1);
+// Integers of 16 bits, two in each lane of sums. Of two registers, `low_pairs` and `high_pairs` make pairs, in an order that
+// `packed` undoes; it saturates.
+inline Floats load(const int16_t* p) {
+  return _mm256_cvtepi32_ps(_mm256_cvtepi16_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))));
+}
+inline void store_wide(int16_t* p, Floats x) {
+  const Sums whole = nearest(x);
+  const __m128i low = _mm256_castsi256_si128(whole), high = _mm256_extracti128_si256(whole, 1);
   _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm_packs_epi32(low, high));
 }
+inline Sums low_pairs(Sums a, Sums b) { return _mm256_unpacklo_epi16(a, b); }
+inline Sums high_pairs(Sums a, Sums b) { return _mm256_unpackhi_epi16(a, b); }
+inline Sums packed(Sums low, Sums high) { return _mm256_packs_epi32(low, high); }
+inline Sums all_wide(int16_t x) { return _mm256_set1_epi16(x); }
+inline Sums add_wide(Sums a, Sums b) { return _mm256_add_epi16(a, b); }
+inline Sums clamped_wide(Sums x, int16_t low, int16_t high) {
+  return _mm256_min_epi16(_mm256_max_epi16(x, all_wide(low)), all_wide(high));
+}
+inline Sums magnitudes(Sums x) { return _mm256_abs_epi16(x); }
+inline Sums larger(Sums a, Sums b) { return _mm256_max_epu16(a, b); }
+inline bool any_over(Sums x, int16_t most) {
+  const Sums over = _mm256_subs_epu16(x, all_wide(most));
+  return !_mm256_testz_si256(over, over);
+}
+
+inline Sums dot_wide(Sums sums, Sums left, Sums right) { return add(sums, _mm256_madd_epi16(left, right)); }
 
 // Factors of 8 bits, too: their products would be added in 16 bits, which saturate.
 using NarrowLeft = int16_t;
@@ -54,9 +81,13 @@ constexpr int32_t kMoved = 0;
 
 inline Sums dot_narrow(Sums sums, Sums left, Sums right) { return dot_wide(sums, left, right); }
 
+// Of integers of 16 bits.
+inline void put_narrow(NarrowLeft* p, Sums x) { store_sums(p, x); }
+
 // Of sums that are kept in registers.
-constexpr int64_t kTileRows = 3;
-constexpr int64_t kTileVectors = 3;
+constexpr int64_t kTileRows = 2;
+constexpr int64_t kTileVectors = 4;
+constexpr int64_t kPatch = 4;            // places of a row that are filtered together
 
 bool runs_here() { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); }
 

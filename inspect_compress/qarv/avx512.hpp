@@ -33,7 +33,37 @@ inline Floats converted(Sums x) { return _mm512_cvtepi32_ps(x); }
 inline Sums load_sums(const void* p) { return _mm512_loadu_si512(p); }
 inline Sums all(int32_t x) { return _mm512_set1_epi32(x); }
 inline Sums subtract(Sums a, Sums b) { return _mm512_sub_epi32(a, b); }
-inline Sums truncated(Floats x) { return _mm512_cvttps_epi32(x); }
+inline void store_sums(void* p, Sums x) { _mm512_storeu_si512(p, x); }
+inline Sums add(Sums a, Sums b) { return _mm512_add_epi32(a, b); }
+inline Sums nearest(Floats x) { return _mm512_cvtps_epi32(x); }
+inline Sums shifted_right(Sums x, Sums bits) { return _mm512_srav_epi32(x, bits); }
+inline int32_t sum(Sums x) { return _mm512_reduce_add_epi32(x); }
+
+// Integers of 16 bits, two in each lane of sums. Of two registers, `low_pairs` and `high_pairs` make pairs, in an order that
+// `packed` undoes; it saturates.
+inline Floats load(const int16_t* p) {
+  return _mm512_cvtepi32_ps(_mm512_cvtepi16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p))));
+}
+inline void store_wide(int16_t* p, Floats x) {
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm512_cvtepi32_epi16(nearest(x)));
+}
+inline Sums low_pairs(Sums a, Sums b) { return _mm512_unpacklo_epi16(a, b); }
+inline Sums high_pairs(Sums a, Sums b) { return _mm512_unpackhi_epi16(a, b); }
+inline Sums packed(Sums low, Sums high) { return _mm512_packs_epi32(low, high); }
+inline Sums all_wide(int16_t x) { return _mm512_set1_epi16(x); }
+inline Sums add_wide(Sums a, Sums b) { return _mm512_add_epi16(a, b); }
+inline Sums clamped_wide(Sums x, int16_t low, int16_t high) {
+  return _mm512_min_epi16(_mm512_max_epi16(x, all_wide(low)), all_wide(high));
+}
+inline Sums magnitudes(Sums x) { return _mm512_abs_epi16(x); }
+inline Sums larger(Sums a, Sums b) { return _mm512_max_epu16(a, b); }
+inline bool any_over(Sums x, int16_t most) { return _mm512_cmpgt_epu16_mask(x, all_wide(most)) != 0; }
+
+// In assembler, as GCC 12 would copy sums from register to register, and to memory.
+inline Sums dot_wide(Sums sums, Sums left, Sums right) {
+  asm("vpdpwssd %2, %1, %0" : "+v"(sums) : "v"(left), "v"(right));
+  return sums;
+}
 
 // Factors of 8 bits, four to a sum. The left ones have no sign: signed ones are moved by kMoved, which adds to the sums.
 using NarrowLeft = uint8_t;
@@ -41,25 +71,20 @@ using NarrowRight = int8_t;
 constexpr int64_t kNarrowGroup = 4;
 constexpr int32_t kMoved = 128;
 
-// In assembler, as GCC 12 would copy sums from register to register, and to memory.
 inline Sums dot_narrow(Sums sums, Sums left, Sums right) {
   asm("vpdpbusd %2, %1, %0" : "+v"(sums) : "v"(left), "v"(right));
   return sums;
 }
 
-inline void put(NarrowLeft* p, Sums x) { _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm512_cvtepi32_epi8(x)); }
-
-// Factors of 16 bits, two to a sum.
-inline Sums dot_wide(Sums sums, Sums left, Sums right) {
-  asm("vpdpwssd %2, %1, %0" : "+v"(sums) : "v"(left), "v"(right));
-  return sums;
+// Of integers of 16 bits.
+inline void put_narrow(NarrowLeft* p, Sums x) {
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm512_cvtepi16_epi8(x));
 }
 
-inline void put(int16_t* p, Sums x) { _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm512_cvtepi32_epi16(x)); }
-
 // Of sums that are kept in registers.
-constexpr int64_t kTileRows = 6;
-constexpr int64_t kTileVectors = 4;
+constexpr int64_t kTileRows = 4;
+constexpr int64_t kTileVectors = 6;
+constexpr int64_t kPatch = 8;            // places of a row that are filtered together
 
 bool runs_here() {
   return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&

@@ -1,6 +1,7 @@
 """The layers of the exact network and its encoder in one pass each, by kernels.cpp: the integers of layers.py.
 
-A layer that is not of the sizes that kernels.cpp is made for, or whose sums could leave 32 bits, is left to torch.
+The decoder's features are int16 from layer to layer here. A layer that is not of the sizes that kernels.cpp is made
+for, or whose sums could leave 32 bits, is left to torch.
 """
 
 import ctypes
@@ -22,6 +23,7 @@ from inspect_compress.qarv.kernels import (
     Linear,
     Map,
     Posterior,
+    RealFilter,
     RealLinear,
     Tell,
     fastest_kernels,
@@ -42,13 +44,18 @@ from inspect_compress.qarv.layers import (
 from inspect_compress.qarv.likelihood import SCALE_STEPS
 from inspect_compress.qarv.network import LMBDA_STEPS, Conditions, cell_side
 from inspect_compress.qarv.planes import RGB, ZEROS, Planes, from_planes
-from inspect_compress.qarv.products import WIDE, FastestProducts, halvings, shifted_bias
+from inspect_compress.qarv.products import NARROW, WIDE, FastestProducts, halvings, shifted_bias
 from inspect_compress.qarv.range_coder import SYMBOL_LIMIT, Coder, Tables
 from inspect_compress.qarv.rounding import MAGNITUDES, Rounder, thresholds
 from inspect_compress.qarv.threads import threads_here
 
-_SIDE = 5
+_FEATURES = torch.int16
+_SIDE, _BAND = 5, 2
 _PATCH = 16 * 16
+_MOST_CHANNELS = 256
+"""Whose squares kernels.cpp sums in 32 bits."""
+_LEAST_POWER = 1e-6
+"""That keeps normalised and scaled features, of half precision, within 32 bits."""
 
 
 class FusedLayers:
@@ -61,27 +68,38 @@ class FusedLayers:
     def block(self, tensors: Tensors) -> BlockLayer:
         with suppress(_UnfitError):
             return _Block(tensors, self._kernels)
-        return self._others.block(tensors)
+        block = self._others.block(tensors)
+        return lambda f, conditions: block(f.float(), conditions).to(_FEATURES)
 
     def rows(self, tensors: Tensors) -> RowsLayer:
         with suppress(_UnfitError):
             return _Rows(tensors, self._kernels)
-        return self._others.rows(tensors)
+        rows = self._others.rows(tensors)
+        return lambda f, table, places: rows(f.float(), table, places)
 
     def tell(self, tensors: Tensors, first: int, channels: int) -> TellLayer:
         with suppress(_UnfitError):
             return _Tell(tensors, self._kernels, first, channels)
-        return self._others.tell(tensors, first, channels)
+        tell = self._others.tell(tensors, first, channels)
+
+        def told(f: Tensor, steps: Tensor, unit: Tensor, places: Tensor) -> None:
+            floats = f.float()
+            tell(floats, steps, unit, places)
+            f.copy_(floats)
+
+        return told
 
     def double(self, tensors: Tensors) -> FeaturesLayer:
         with suppress(_UnfitError):
             return _Double(tensors, self._kernels)
-        return self._others.double(tensors)
+        double = self._others.double(tensors)
+        return lambda f: double(f.float()).to(_FEATURES)
 
     def leave(self, tensors: Tensors) -> FeaturesLayer:
         with suppress(_UnfitError):
             return _Leave(tensors, self._kernels)
-        return self._others.leave(tensors)
+        leave = self._others.leave(tensors)
+        return lambda f: leave(f.float())
 
     def encoder_block(self, block: network.Block) -> nn.Module:
         with suppress(_UnfitError):
@@ -101,7 +119,8 @@ class FusedLayers:
     def wanted(self, posterior: network.Posterior, weight: Tensor, bias: Tensor) -> WantedLayer:
         with suppress(_UnfitError):
             return _Wanted(posterior, weight, bias, self._kernels)
-        return self._others.wanted(posterior, weight, bias)
+        wanted = self._others.wanted(posterior, weight, bias)
+        return lambda f, h, gain, places: wanted(f.float(), h, gain, places)
 
     def rounding(self, tables: Tables, price: float) -> Rounder:
         return _Rounding(tables, price, self._kernels)
@@ -134,20 +153,22 @@ class _UnfitError(Exception):
 class _Block:
     def __init__(self, tensors: Tensors, kernels: Kernels) -> None:
         hidden, channels = tensors["up"].shape
-        _require(channels % kernels.lanes == hidden % kernels.lanes == 0)
-        _require(tensors["down"].shape == (channels, hidden) and len(tensors["depthwise"]) == channels)
-        unit = halvings(tensors["depthwise_exponent"])
-        self._filter = _Filter(tensors["depthwise"] * unit[:, None, None, None], tensors["depthwise_bias"] * unit)
-        up_moved = tensors["up"].sum(1, dtype=torch.int32) * kernels.moved
+        _require(channels % (2 * kernels.lanes) == hidden % (2 * kernels.lanes) == 0 and channels <= _MOST_CHANNELS)
+        _require(tensors["down"].shape == (channels, hidden))
+        _require(float(tensors["least_power"]) >= _LEAST_POWER and int(tensors["up_exponent"].min()) >= 0)
+        sums = NARROW * tensors["down"].abs().sum(1, dtype=torch.float64) * tensors["down_scale"].abs()
+        _require(float((sums + tensors["down_bias"].abs()).max()) + WIDE < 1 << 31)
+        moved = tensors["up"].sum(1, dtype=torch.int32) * kernels.moved
+        bias = (shifted_bias(tensors).double() / halvings(tensors["up_exponent"])).floor().to(torch.int32) - moved
+        self._filter = _Filter(tensors, kernels)
         self._kept = {
-            "scale": _floats(tensors["scale"], LMBDA_STEPS, channels),
-            "up": kernels.narrow(tensors["up"]),
-            "up_moved": up_moved,
-            "up_scale": _floats(halvings(tensors["up_exponent"]), hidden),
-            "up_bias": _floats(shifted_bias(tensors), LMBDA_STEPS, hidden),
-            "down": kernels.narrow(tensors["down"]),
-            "down_scale": _floats(tensors["down_scale"], channels),
-            "down_bias": _floats(tensors["down_bias"], channels),
+            "scale": _floats(kernels.in_pairs(tensors["scale"]), LMBDA_STEPS, channels),
+            "up": kernels.narrow(_in_pairs(tensors["up"], kernels)),
+            "up_bias": _integers(kernels.in_pairs(bias), LMBDA_STEPS, hidden),
+            "up_shift": _integers(kernels.in_pairs(tensors["up_exponent"]), hidden),
+            "down": kernels.narrow(_in_pairs(tensors["down"], kernels)),
+            "down_scale": _floats(kernels.in_pairs(tensors["down_scale"].view(channels)), channels),
+            "down_bias": _floats(kernels.in_pairs(tensors["down_bias"].view(channels)), channels),
         }
         self._kernels, self._channels = kernels, channels
         self._block = Block(self._filter.passed, hidden, float(tensors["least_power"]), **_addresses(self._kept))
@@ -155,7 +176,7 @@ class _Block:
 
     def __call__(self, f: Tensor, conditions: ExactConditions) -> Tensor:
         batch, height, width, channels = f.shape
-        f, index = f.contiguous(), conditions.index.expand(batch, -1, -1).contiguous()
+        f, index = _features(f), conditions.index.expand(batch, -1, -1).contiguous()
         _check(channels == self._channels)
         maps = _maps(index, height, width)
         out = torch.empty_like(f)
@@ -171,7 +192,7 @@ class _Rows:
         self._latents = len(tensors["weight"])
 
     def __call__(self, f: Tensor, table: Tensor, places: Tensor) -> Tensor:
-        f, table, places, latents = f.contiguous(), table.contiguous(), places.contiguous(), self._latents
+        f, table, places, latents = _features(f), table.contiguous(), places.contiguous(), self._latents
         _check(f.shape[-1] == self._linear.inputs and _is_for(table, len(f), len(places), latents))
         out = torch.empty(len(f), len(places), latents, dtype=torch.uint8)
         step, layer, where = latents if table.shape[1] > 1 else 0, self._linear.passed, places.data_ptr()
@@ -202,7 +223,7 @@ class _Tell:
 
     def __call__(self, f: Tensor, steps: Tensor, unit: Tensor, places: Tensor) -> None:
         steps, unit, places, channels = steps.contiguous(), unit.contiguous(), places.contiguous(), steps.shape[-1]
-        _check(f.is_contiguous() and f.shape[-1] == self._back.outputs)
+        _check(f.dtype == _FEATURES and f.is_contiguous() and f.shape[-1] == self._back.outputs)
         _check(channels == self._tell.residuals and steps.shape[:2] == (len(f), len(places)))
         _check(_is_for(unit, len(f), len(places), channels))
         step, where = channels if unit.shape[1] > 1 else 0, places.data_ptr()
@@ -219,10 +240,10 @@ class _Double:
         self._bias = _floats(tensors["bias"], outputs)
 
     def __call__(self, f: Tensor) -> Tensor:
-        f = f.contiguous()
+        f = _features(f)
         batch, height, width, channels = f.shape
         _check(channels == self._linear.inputs)
-        out = torch.empty(batch, 2 * height, 2 * width, self._linear.outputs // 4)
+        out = torch.empty(batch, 2 * height, 2 * width, self._linear.outputs // 4, dtype=_FEATURES)
         layer, bias = self._linear.passed, self._bias.data_ptr()
         for one, result in zip(_each(f), _each(out), strict=True):
             self._kernels.double(layer, bias, one, result, height, width, threads_here())
@@ -236,7 +257,7 @@ class _Leave:
         _require(self._linear.inputs % kernels.lanes == 0)
 
     def __call__(self, f: Tensor) -> Tensor:
-        f = f.contiguous()
+        f = _features(f)
         batch, height, width, channels = f.shape
         _check(channels == self._linear.inputs)
         out = torch.empty(batch, BLOCK * (height + 1), BLOCK * (width + 1))
@@ -254,7 +275,7 @@ class _EncoderBlock(nn.Module):
         _require(channels % kernels.lanes == hidden % kernels.lanes == 0)
         self._adapt, self._kernels, self._channels = block.adapt, kernels, channels
         assert block.depthwise.bias is not None
-        self._filter = _Filter(block.depthwise.weight, block.depthwise.bias)
+        self._filter = _RealFilter(block.depthwise.weight, block.depthwise.bias)
         self._kept = {
             "up": kernels.reals(block.up.weight),
             "up_bias": _floats(block.up.bias, hidden),
@@ -335,7 +356,8 @@ class _Wanted:
         self._posterior = Posterior(width, latents, **_addresses(self._kept))
 
     def __call__(self, f: Tensor, h: Tensor, gain: Tensor, places: Tensor) -> Tensor:
-        f, h, gain, places, channels = *(x.contiguous() for x in (f, h, gain, places)), self._channels
+        f, channels = _features(f), self._channels
+        h, gain, places = (x.contiguous() for x in (h, gain, places))
         _check(f.shape == h.shape and f.shape[-1] == self._width and _is_for(gain, len(f), len(places), channels))
         out = torch.empty(len(f), len(places), channels)
         posterior, where = ctypes.addressof(self._posterior), places.data_ptr()
@@ -359,6 +381,24 @@ class _Rounding:
 
 
 class _Filter:
+    """A block's depthwise filter: for each two rows around a band, the factors by which both its rows take them."""
+
+    def __init__(self, tensors: Tensors, kernels: Kernels) -> None:
+        channels = len(tensors["depthwise"])
+        _require(tensors["depthwise"].shape == (channels, 1, _SIDE, _SIDE))
+        around = torch.zeros(_BAND, _SIDE + 1, _SIDE, channels, dtype=torch.int16)
+        for row in range(_BAND):
+            around[row, row : row + _SIDE] = tensors["depthwise"][:, 0].permute(1, 2, 0)
+        pairs = kernels.in_pairs(around).view(_BAND, -1, 2, _SIDE, channels).permute(1, 0, 3, 4, 2).contiguous()
+        self._kept = {
+            "factors": pairs,
+            "bias": _integers(kernels.in_pairs(tensors["depthwise_bias"]), channels),
+            "unit": _floats(kernels.in_pairs(halvings(tensors["depthwise_exponent"])), channels),
+        }
+        self.passed = Filter(channels, **_addresses(self._kept))
+
+
+class _RealFilter:
     """A depthwise filter, `(C, 1, 5, 5)` and `(C)`."""
 
     def __init__(self, factors: Tensor, bias: Tensor) -> None:
@@ -368,7 +408,7 @@ class _Filter:
             "factors": _floats(factors.view(channels, _SIDE**2).T, _SIDE**2, channels),
             "bias": _floats(bias, channels),
         }
-        self.passed = Filter(channels, **_addresses(self._kept))
+        self.passed = RealFilter(channels, **_addresses(self._kept))
 
 
 class _RealLinear:
@@ -404,6 +444,21 @@ def _filled(weights: Tensor, outputs: int, group: int = 1) -> Tensor:
     filled = weights.new_zeros(outputs, *inputs)
     filled[(slice(len(weights)), *(slice(side) for side in weights.shape[1:]))] = weights
     return filled
+
+
+def _in_pairs(weights: Tensor, kernels: Kernels) -> Tensor:
+    """Weights `(N, K)` whose outputs come in pairs."""
+    return kernels.in_pairs(weights.T.contiguous()).T
+
+
+def _features(f: Tensor) -> Tensor:
+    return f.to(_FEATURES).contiguous()
+
+
+def _integers(values: Tensor, *shape: int) -> Tensor:
+    """Int32; see `_floats`."""
+    _require(values.numel() == torch.Size(shape).numel())
+    return values.to(torch.int32).contiguous()
 
 
 def _floats(values: Tensor, *shape: int) -> Tensor:

@@ -15,136 +15,47 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
-#include <vector>
 
+#include "buffer.hpp"
+#include "filter.hpp"
 #include "pool.hpp"
+#include "product.hpp"
 
 namespace {
 
-constexpr int64_t kChunk = 60;           // places that go through a layer together, in the nearest cache
+constexpr int64_t kChunk = kBand * kColumns;
 constexpr int64_t kParts = 4;            // that each thread takes of a layer, for those that come late
 constexpr int64_t kStride = 8;           // lapped.py: BLOCK
 constexpr int64_t kSupport = 2 * kStride;
-constexpr int64_t kReach = 2;            // of a filter, to each side
-constexpr int64_t kSide = 2 * kReach + 1;
-constexpr float kNarrow = 127.0f;        // products.py: NARROW
-constexpr float kWide = 32639.0f;        // products.py: WIDE
+constexpr int16_t kNarrow = 127;         // products.py: NARROW
+constexpr int16_t kWide = 32639;         // products.py: WIDE
+constexpr float kHalfWord = 1.0f / 65536;  // what an integer counts for in the upper half of a sum
 constexpr float kStrength = 4.0f;        // layers.py: STRENGTH_LIMIT
 constexpr float kLeastVariance = 1e-6f;  // network.py: Block
-
-// How factors are read, and how their products are summed; see `product`.
-struct Integers {
-  using Total = Sums;
-  static Total none() { return nothing(); }
-  static Sums right(const void* p) { return load_sums(p); }
-  static Sums left(const void* p) {
-    int32_t group;
-    __builtin_memcpy(&group, p, sizeof group);
-    return all(group);
-  }
-};
-
-struct Narrow : Integers {
-  using Left = NarrowLeft;
-  using Right = NarrowRight;
-  static constexpr int64_t group = kNarrowGroup;
-  static Sums dot(Sums sums, Sums left, Sums right) { return dot_narrow(sums, left, right); }
-};
-
-struct Wide : Integers {
-  using Left = int16_t;
-  using Right = int16_t;
-  static constexpr int64_t group = 2;
-  static Sums dot(Sums sums, Sums left, Sums right) { return dot_wide(sums, left, right); }
-};
-
-// Of the encoder, which is not exact.
-struct Reals {
-  using Left = float;
-  using Right = float;
-  using Total = Floats;
-  static constexpr int64_t group = 1;
-  static Total none() { return all(0.0f); }
-  static Floats left(const float* p) { return all(*p); }
-  static Floats right(const float* p) { return load(p); }
-  static Floats dot(Floats sums, Floats left, Floats right) { return multiply_add(left, right, sums); }
-};
-
-// The sums of products of ROWS rows of `left` with VECTORS blocks of `right`, `(ROWS, VECTORS)`; see `product`.
-template <class Factors, int64_t ROWS, int64_t VECTORS>
-__attribute__((noinline)) void tile(const typename Factors::Left* left, const typename Factors::Right* right,
-                                    int64_t inputs, typename Factors::Total* out) {
-  typename Factors::Total sums[ROWS][VECTORS];
-  for (int64_t r = 0; r < ROWS; ++r)
-    for (int64_t v = 0; v < VECTORS; ++v) sums[r][v] = Factors::none();
-  const int64_t block = inputs * kLanes;
-  for (int64_t k = 0; k < inputs; k += Factors::group) {
-    typename Factors::Total factors[VECTORS];
-    for (int64_t v = 0; v < VECTORS; ++v) factors[v] = Factors::right(right + v * block + k * kLanes);
-    for (int64_t r = 0; r < ROWS; ++r) {
-      const typename Factors::Total everywhere = Factors::left(left + r * inputs + k);
-      for (int64_t v = 0; v < VECTORS; ++v) sums[r][v] = Factors::dot(sums[r][v], everywhere, factors[v]);
-    }
-  }
-  for (int64_t r = 0; r < ROWS; ++r)
-    for (int64_t v = 0; v < VECTORS; ++v) out[r * VECTORS + v] = sums[r][v];
-}
-
-template <class Factors, int64_t VECTORS, class Take>
-void columns(const typename Factors::Left* left, const typename Factors::Right* right, int64_t inputs, int64_t rows,
-             int64_t output, const Take& take) {
-  typename Factors::Total sums[kTileRows * VECTORS];
-  right += output * inputs;
-  for (int64_t row = 0; row < rows;) {
-    const int64_t count = row + kTileRows <= rows ? kTileRows : 1;
-    (count == 1 ? tile<Factors, 1, VECTORS> : tile<Factors, kTileRows, VECTORS>)(left + row * inputs, right, inputs, sums);
-    for (int64_t n = 0; n < count; ++n, ++row)
-      for (int64_t v = 0; v < VECTORS; ++v) take(row, output + v * kLanes, sums[n * VECTORS + v]);
-  }
-}
-
-// The sums of products of `rows` rows of `left`, `(rows, inputs)`, with all of `right`,
-// `(outputs / kLanes, inputs / group, kLanes, group)`, given to `take(row, output, sums)`, kLanes of them at a time.
-template <class Factors, class Take>
-void product(const typename Factors::Left* left, const typename Factors::Right* right, int64_t inputs, int64_t rows,
-             int64_t outputs, const Take& take) {
-  int64_t output = 0;
-  for (; output + kTileVectors * kLanes <= outputs; output += kTileVectors * kLanes)
-    columns<Factors, kTileVectors>(left, right, inputs, rows, output, take);
-  for (; output + 2 * kLanes <= outputs; output += 2 * kLanes)
-    columns<Factors, 2>(left, right, inputs, rows, output, take);
-  for (; output < outputs; output += kLanes) columns<Factors, 1>(left, right, inputs, rows, output, take);
-}
+constexpr int16_t kSquared = 4095;      // squares of up to this are the same in float32, and 256 of them fit 32 bits
 
 }  // namespace
 
 extern "C" {
 
-// A depthwise filter of kSide × kSide.
-struct Filter {
-  int64_t channels;
-  const float* factors;                // (kSide, kSide, channels)
-  const float* bias;                   // (channels)
-};
-
-// What a block is made of; sizes are multiples of 16. Products are packed as kernels.py does.
+// What a block is made of; sizes are multiples of 2 · kLanes, and at most 256 channels. Products are packed as kernels.py
+// does; all but what they take comes in the order of `low_pairs` and `high_pairs`.
 struct Block {
   Filter filter;
   int64_t hidden;
   double least_power;
   const float* scale;                  // (256, channels)
   const Narrow::Right* up;             // channels to hidden
-  const int32_t* up_moved;             // (hidden): what moving the left factors adds to the sums
-  const float* up_scale;               // (hidden)
-  const float* up_bias;                // (256, hidden)
+  const int32_t* up_bias;              // (256, hidden): less what moving the left factors adds to the sums
+  const int32_t* up_shift;             // (hidden): bits that are dropped of a sum
   const Narrow::Right* down;           // hidden to channels
   const float* down_scale;             // (channels)
   const float* down_bias;              // (channels)
 };
 
-// A block of the encoder; sizes are multiples of 16.
+// A block of the encoder; sizes are multiples of kLanes.
 struct EncoderBlock {
-  Filter filter;
+  RealFilter filter;
   int64_t hidden;
   const Reals::Right* up;              // channels to hidden
   const float* up_bias;                // (hidden)
@@ -217,133 +128,101 @@ void in_parts(int64_t rows, int64_t width, int64_t threads, const Work& work) {
   pool().share(rows, std::max(least, rows / (kParts * threads)), threads, work);
 }
 
+// The same in bands of a picture, `(y, x, rows, columns)`: kBand rows, or the last one, and at most kColumns columns.
+template <class Work>
+void in_bands(int64_t height, int64_t width, int64_t threads, const Work& work) {
+  in_parts((height + kBand - 1) / kBand, kBand * width, threads, [&](int64_t start, int64_t stop) {
+    const auto each = work();
+    for (int64_t y = start * kBand; y < std::min(stop * kBand, height); y += kBand)
+      for (int64_t x = 0; x < width; x += kColumns) each(y, x, std::min(kBand, height - y), std::min(kColumns, width - x));
+  });
+}
+
 inline int64_t index_at(const Map& map, int64_t y, int64_t x) {
   return map.index[y / map.rows * map.cells_in_row + x / map.columns];
 }
 
-// The filtered features of one place, `(channels)`; what lies outside the picture is zero.
-void filter_one(const Filter& by, const float* f, int64_t height, int64_t width, int64_t y, int64_t x,
-                float* filtered) {
-  const int64_t left = std::max<int64_t>(0, x - kReach), right = std::min(width - 1, x + kReach);
-  const int64_t top = std::max<int64_t>(0, y - kReach), bottom = std::min(height - 1, y + kReach);
-  for (int64_t channel = 0; channel < by.channels; channel += kLanes) {
-    Floats sums = load(by.bias + channel);
-    for (int64_t row = top; row <= bottom; ++row)
-      for (int64_t column = left; column <= right; ++column) {
-        const int64_t tap = (row - y + kReach) * kSide + column - x + kReach;
-        const Floats factors = load(by.factors + tap * by.channels + channel);
-        sums = multiply_add(load(f + (row * width + column) * by.channels + channel), factors, sums);
-      }
-    store(filtered + channel, sums);
+struct Moments {
+  double total, power;
+};
+
+// The sums of filtered features, rounded, over channels; and those of their squares, rounded to float32.
+Moments moments(const float* filtered, int64_t channels) {
+  Sums total = nothing(), power = nothing(), largest = nothing();
+  for (int64_t c = 0; c < channels; c += 2 * kLanes) {
+    const Sums whole = packed(nearest(load(filtered + c)), nearest(load(filtered + c + kLanes)));
+    total = dot_wide(total, whole, all_wide(1));
+    power = dot_wide(power, whole, whole);
+    largest = larger(largest, magnitudes(whole));
   }
+  if (!any_over(largest, kSquared)) return {double(sum(total)), double(static_cast<uint32_t>(sum(power)))};
+  Doubles totals = no_doubles(), powers = no_doubles();
+  for (int64_t c = 0; c < channels; c += kLanes) {
+    const Floats whole = rounded(load(filtered + c));
+    totals = add_exactly(totals, whole);
+    powers = add_exactly(powers, multiply(whole, whole));
+  }
+  return {sum(totals), sum(powers)};
 }
 
-// The same for PLACES places from column x on, which are kReach or more from the row's ends.
-template <int64_t PLACES>
-void filter_several(const Filter& by, const float* f, int64_t height, int64_t width, int64_t y, int64_t x,
-                    float* filtered) {
-  const int64_t top = std::max<int64_t>(0, y - kReach), bottom = std::min(height - 1, y + kReach);
-  for (int64_t channel = 0; channel < by.channels; channel += kLanes) {
-    Floats sums[PLACES];
-    for (auto& each : sums) each = load(by.bias + channel);
-    for (int64_t row = top; row <= bottom; ++row) {
-      Floats factors[kSide];
-      for (int64_t tap = 0; tap < kSide; ++tap)
-        factors[tap] = load(by.factors + ((row - y + kReach) * kSide + tap) * by.channels + channel);
-      const float* from = f + (row * width + x - kReach) * by.channels + channel;
-#pragma GCC unroll 16
-      for (int64_t column = 0; column < PLACES + 2 * kReach; ++column) {
-        const Floats features = load(from + column * by.channels);
-#pragma GCC unroll 16
-        for (int64_t tap = 0; tap < kSide; ++tap)
-          if (tap <= column && column - tap < PLACES)
-            sums[column - tap] = multiply_add(features, factors[tap], sums[column - tap]);
-      }
-    }
-    for (int64_t n = 0; n < PLACES; ++n) store(filtered + n * by.channels + channel, sums[n]);
-  }
-}
+struct Normal {
+  float mean, inverse;
+};
 
-// The filtered features of `count` places, counted row by row from `place` on, `(count, channels)`.
-void filter(const Filter& by, const float* f, int64_t height, int64_t width, int64_t place, int64_t count,
-            float* filtered) {
-  for (const int64_t stop = place + count; place < stop;) {
-    const int64_t y = place / width, x = place % width;
-    const int64_t inside = x < kReach ? 0 : std::min(width - kReach - x, stop - place);
-    const int64_t done = inside >= 8 ? 8 : inside >= 4 ? 4 : inside >= 2 ? 2 : 1;
-    switch (done) {
-      case 8: filter_several<8>(by, f, height, width, y, x, filtered); break;
-      case 4: filter_several<4>(by, f, height, width, y, x, filtered); break;
-      case 2: filter_several<2>(by, f, height, width, y, x, filtered); break;
-      default: filter_one(by, f, height, width, y, x, filtered);
-    }
-    place += done;
-    filtered += done * by.channels;
-  }
+// What features of one place are normalised by.
+Normal normal_of(const Block& block, const float* filtered) {
+  const double part = 1.0 / static_cast<double>(block.filter.channels);
+  const Moments of = moments(filtered, block.filter.channels);
+  const double mean = of.total * part;
+  const double spread = of.power * part - mean * mean + block.least_power;
+  return {static_cast<float>(mean), static_cast<float>(1.0 / std::sqrt(spread))};
 }
 
 // Filtered features to the perceptron's input: normalised over channels, scaled by λ, rounded to 8 bits.
-void normalise(const Block& block, const float* filtered, const float* scale, Narrow::Left* input) {
-  Floats total = all(0.0f);
-  Doubles power = no_doubles();
-  for (int64_t c = 0; c < block.filter.channels; c += kLanes) {
-    const Floats whole = rounded(load(filtered + c));
-    total = add(total, whole);
-    power = add_exactly(power, multiply(whole, whole));
-  }
-  const double part = 1.0 / static_cast<double>(block.filter.channels);
-  const double mean = static_cast<double>(sum(total)) * part;
-  const double spread = sum(power) * part - mean * mean + block.least_power;
-  const Floats inverse = all(static_cast<float>(1.0 / std::sqrt(spread)));
-  const Floats middle = all(static_cast<float>(mean));
-  const Floats origin = all(static_cast<float>(kMoved));
-  for (int64_t c = 0; c < block.filter.channels; c += kLanes) {
-    const Floats normal = multiply(subtract(load(filtered + c), middle), inverse);
-    const Floats step = clamped(rounded(multiply(normal, load(scale + c))), -kNarrow, kNarrow);
-    put(input + c, truncated(add(step, origin)));
-  }
+void normalise(const float* filtered, int64_t channels, Normal by, const float* scale, NarrowLeft* input) {
+  const auto steps = [&](int64_t c) {
+    const Floats normal = multiply(subtract(load(filtered + c), all(by.mean)), all(by.inverse));
+    return nearest(multiply(normal, load(scale + c)));
+  };
+  for (int64_t c = 0; c < channels; c += 2 * kLanes)
+    put_narrow(input + c, add_wide(clamped_wide(packed(steps(c), steps(c + kLanes)), -kNarrow, kNarrow), all_wide(kMoved)));
 }
 
 inline Floats at_least_zero(Floats x) { return clamped(x, 0.0f, INFINITY); }
 
-// Filtered features, in place, to what the encoder's perceptron takes: normalised over channels, scaled and shifted by λ.
-void normalise_reals(float* features, int64_t channels, const float* cell) {
+// Filtered features to what the encoder's perceptron takes: normalised over channels, scaled and shifted by λ.
+void normalise_reals(float* features, int64_t channels, const float* cell, float* input) {
   const float part = 1.0f / static_cast<float>(channels);
   Floats total = all(0.0f), power = all(0.0f);
   for (int64_t c = 0; c < channels; c += kLanes) total = add(total, load(features + c));
-  const Floats mean = all(sum(total) * part);
+  const Floats mean = all(static_cast<float>(sum(total)) * part);
   for (int64_t c = 0; c < channels; c += kLanes) {
     const Floats difference = subtract(load(features + c), mean);
     power = multiply_add(difference, difference, power);
   }
-  const Floats inverse = all(1.0f / std::sqrt(sum(power) * part + kLeastVariance));
+  const Floats inverse = all(1.0f / std::sqrt(static_cast<float>(sum(power)) * part + kLeastVariance));
   for (int64_t c = 0; c < channels; c += kLanes) {
     const Floats normal = multiply(subtract(load(features + c), mean), inverse);
-    store(features + c, multiply_add(normal, load(cell + c), load(cell + channels + c)));
+    store(input + c, multiply_add(normal, load(cell + c), load(cell + channels + c)));
   }
 }
 
 inline float clamped(float x, float low, float high) { return std::min(std::max(x, low), high); }
-
-// `count` integers of 16 bits; a multiple of kLanes.
-void to_wide(const float* integers, int64_t count, Wide::Left* out) {
-  for (int64_t n = 0; n < count; n += kLanes) put(out + n, truncated(load(integers + n)));
-}
 
 // A layer of the encoder: for each place of `out`, `(height, width, outputs)`, of what `gather(y, x, input)` puts together.
 template <class Gather>
 void linear_reals(const RealLinear& layer, float* out, int64_t height, int64_t width, int64_t threads,
                   const Gather& gather) {
   in_parts(height, width, threads, [&](int64_t start, int64_t stop) {
-    std::vector<float> inputs(kChunk * layer.inputs);
+    const Buffer<float> inputs(kChunk * layer.inputs);
     for (int64_t first = start * width; first < stop * width; first += kChunk) {
       const int64_t chunk = std::min(kChunk, stop * width - first);
       for (int64_t n = 0; n < chunk; ++n)
-        gather((first + n) / width, (first + n) % width, inputs.data() + n * layer.inputs);
-      product<Reals>(inputs.data(), layer.weights, layer.inputs, chunk, layer.outputs,
-                     [&](int64_t row, int64_t output, Floats sums) {
-                       store(out + (first + row) * layer.outputs + output, add(sums, load(layer.bias + output)));
-                     });
+        gather((first + n) / width, (first + n) % width, inputs + n * layer.inputs);
+      const auto biased = [&](int64_t row, int64_t output, Floats sums) {
+        store(out + (first + row) * layer.outputs + output, add(sums, load(layer.bias + output)));
+      };
+      product<Reals>(inputs, layer.weights, layer.inputs, chunk, layer.outputs, one_by_one(biased));
     }
   });
 }
@@ -388,10 +267,10 @@ void add_integers(const Wide::Left* __restrict integers, int64_t count, float* _
 }
 
 void scaled_product(const Linear& layer, const Wide::Left* inputs, int64_t count, float* out) {
-  product<Wide>(inputs, layer.weights, layer.inputs, count, layer.outputs,
-                [&](int64_t row, int64_t output, Sums sums) {
-                  store(out + row * layer.outputs + output, multiply(converted(sums), load(layer.scale + output)));
-                });
+  const auto scaled = [&](int64_t row, int64_t output, Sums sums) {
+    store(out + row * layer.outputs + output, multiply(converted(sums), load(layer.scale + output)));
+  };
+  product<Wide>(inputs, layer.weights, layer.inputs, count, layer.outputs, one_by_one(scaled));
 }
 
 }  // namespace
@@ -399,51 +278,67 @@ void scaled_product(const Linear& layer, const Wide::Left* inputs, int64_t count
 extern "C" {
 
 // A block, of one picture's features, `(height, width, channels)`.
-void run_block(const Block* given, const float* f, float* out, const Map* map, int64_t height, int64_t width,
+void run_block(const Block* given, const int16_t* f, int16_t* out, const Map* map, int64_t height, int64_t width,
                int64_t threads) {
   const Block& block = *given;
   const int64_t channels = block.filter.channels, hidden = block.hidden;
-  in_parts(height, width, threads, [&](int64_t start, int64_t stop) {
-    std::vector<Narrow::Left> inputs(kChunk * channels), between(kChunk * hidden);
-    std::vector<float> filtered(kChunk * channels);
-    std::vector<const float*> biases(kChunk);
-    for (int64_t first = start * width; first < stop * width; first += kChunk) {
-      const int64_t chunk = std::min(kChunk, stop * width - first);
-      filter(block.filter, f, height, width, first, chunk, filtered.data());
-      for (int64_t n = 0; n < chunk; ++n) {
-        const int64_t index = index_at(*map, (first + n) / width, (first + n) % width);
-        normalise(block, filtered.data() + n * channels, block.scale + index * channels, inputs.data() + n * channels);
-        biases[n] = block.up_bias + index * hidden;
-      }
-      product<Narrow>(inputs.data(), block.up, channels, chunk, hidden, [&](int64_t row, int64_t output, Sums sums) {
-        const Floats value = converted(subtract(sums, load_sums(block.up_moved + output)));
-        const Floats biased = add(multiply(value, load(block.up_scale + output)), load(biases[row] + output));
-        put(between.data() + row * hidden + output, truncated(clamped(biased, 0, kNarrow)));
-      });
-      product<Narrow>(between.data(), block.down, hidden, chunk, channels, [&](int64_t row, int64_t output, Sums sums) {
-        const Floats value = multiply(converted(sums), load(block.down_scale + output));
-        const int64_t place = (first + row) * channels + output;
-        const Floats result = add(add(value, load(block.down_bias + output)), load(f + place));
-        store(out + place, clamped(rounded(result), -kWide, kWide));
-      });
-    }
+  in_bands(height, width, threads, [&] {
+    return [&, around = Filtered(block.filter, f, height, width), filtered = Buffer<float>(kChunk * channels), inputs = Buffer<NarrowLeft>(kChunk * channels),
+            between = Buffer<NarrowLeft>(kChunk * hidden)](int64_t y, int64_t x, int64_t rows, int64_t columns) {
+      around.band(y, x, columns, filtered);
+      const int32_t* biases[kChunk];
+      Normal normals[kChunk];
+      for (int64_t row = 0; row < rows; ++row)
+        for (int64_t place = row * kColumns; place < row * kColumns + columns; ++place)
+          normals[place] = normal_of(block, filtered + place * channels);
+      for (int64_t row = 0, n = 0; row < rows; ++row)
+        for (int64_t column = 0; column < columns; ++column, ++n) {
+          const int64_t index = index_at(*map, y + row, x + column), place = row * kColumns + column;
+          normalise(filtered + place * channels, channels, normals[place], block.scale + index * channels,
+                    inputs + n * channels);
+          biases[n] = block.up_bias + index * hidden;
+        }
+      const auto rectified = [&](auto vectors, int64_t row, int64_t output, const Sums* sums) {
+        const auto halved = [&](int64_t v) {
+          const Sums biased = add(sums[v], load_sums(biases[row] + output + v * kLanes));
+          return shifted_right(biased, load_sums(block.up_shift + output + v * kLanes));
+        };
+        for (int64_t v = 0; v + 1 < vectors; v += 2)
+          put_narrow(between + row * hidden + output + v * kLanes, clamped_wide(packed(halved(v), halved(v + 1)), 0, kNarrow));
+      };
+      product<Narrow>(inputs, block.up, channels, rows * columns, hidden, rectified);
+      const auto added = [&](auto vectors, int64_t row, int64_t output, const Sums* sums) {
+        const int64_t place = ((y + row / columns) * width + x + row % columns) * channels + output;
+        const auto result = [&](int64_t v, Sums before) {
+          const Floats value = multiply(converted(sums[v]), load(block.down_scale + output + v * kLanes));
+          const Floats biased = add(value, load(block.down_bias + output + v * kLanes));
+          return nearest(multiply_add(converted(before), all(kHalfWord), biased));
+        };
+        for (int64_t v = 0; v + 1 < vectors; v += 2) {
+          const Sums before = load_sums(f + place + v * kLanes);
+          const Sums low = result(v, low_pairs(nothing(), before)), high = result(v + 1, high_pairs(nothing(), before));
+          store_sums(out + place + v * kLanes, clamped_wide(packed(low, high), -kWide, kWide));
+        }
+      };
+      product<Narrow>(between, block.down, hidden, rows * columns, channels, added);
+    };
   });
 }
 
 // The row of the probability tables for each latent at `count` places, `(count, latents)`.
 // `table` is added to the layer's outputs: latents in a row, `step` numbers from one place to the next.
-void run_rows(const Linear* layer, const float* f, const int64_t* places, const float* table, int64_t step,
+void run_rows(const Linear* layer, const int16_t* f, const int64_t* places, const float* table, int64_t step,
               int64_t latents, int64_t last, uint8_t* out, int64_t count, int64_t threads) {
   in_parts(count, 1, threads, [&](int64_t start, int64_t stop) {
-    std::vector<Wide::Left> inputs(kChunk * layer->inputs);
-    std::vector<float> scaled(kChunk * layer->outputs);
+    const Buffer<int16_t> inputs(kChunk * layer->inputs);
+    const Buffer<float> scaled(kChunk * layer->outputs);
     for (int64_t first = start; first < stop; first += kChunk) {
       const int64_t chunk = std::min(kChunk, stop - first);
       for (int64_t n = 0; n < chunk; ++n)
-        to_wide(f + places[first + n] * layer->inputs, layer->inputs, inputs.data() + n * layer->inputs);
-      scaled_product(*layer, inputs.data(), chunk, scaled.data());
+        std::copy_n(f + places[first + n] * layer->inputs, layer->inputs, inputs + n * layer->inputs);
+      scaled_product(*layer, inputs, chunk, scaled);
       for (int64_t n = 0; n < chunk; ++n)
-        to_rows(scaled.data() + n * layer->outputs, table + (first + n) * step, latents, static_cast<float>(last),
+        to_rows(scaled + n * layer->outputs, table + (first + n) * step, latents, static_cast<float>(last),
                 out + (first + n) * latents);
     }
   });
@@ -451,81 +346,79 @@ void run_rows(const Linear* layer, const float* f, const int64_t* places, const 
 
 // Adds to the features at `count` places what the residuals there say, `(count, residuals)`.
 // `unit` makes units of the features of them: residuals in a row, `step` numbers from one place to the next.
-void run_tell(const Tell* tell, float* f, const float* said, const float* unit, int64_t step, const int64_t* places,
+void run_tell(const Tell* tell, int16_t* f, const float* said, const float* unit, int64_t step, const int64_t* places,
               int64_t count, int64_t threads) {
   const Linear& back = tell->back;
   const int64_t channels = back.outputs, residuals = tell->residuals;
   in_parts(count, 1, threads, [&](int64_t start, int64_t stop) {
-    std::vector<Wide::Left> units(kChunk * back.inputs);
-    std::vector<Narrow::Left> strengths(kChunk * tell->strengths);
-    std::vector<float> told(kChunk * channels);
+    const Buffer<int16_t> units(kChunk * back.inputs);
+    const Buffer<NarrowLeft> strengths(kChunk * tell->strengths);
+    const Buffer<float> told(kChunk * channels);
+    std::fill_n(+units, kChunk * back.inputs, 0);
+    std::fill_n(+strengths, kChunk * tell->strengths, 0);
     for (int64_t first = start; first < stop; first += kChunk) {
       const int64_t chunk = std::min(kChunk, stop - first);
       for (int64_t n = 0; n < chunk; ++n) {
-        Narrow::Left* to = strengths.data() + n * tell->strengths;
-        take_in(said + (first + n) * residuals, unit + (first + n) * step, residuals, units.data() + n * back.inputs, to,
+        NarrowLeft* to = strengths + n * tell->strengths;
+        take_in(said + (first + n) * residuals, unit + (first + n) * step, residuals, units + n * back.inputs, to,
                 to + residuals);
       }
-      scaled_product(back, units.data(), chunk, told.data());
-      product<Narrow>(strengths.data(), tell->context, tell->strengths, chunk, channels,
-                      [&](int64_t row, int64_t output, Sums sums) {
-                        const Floats value = converted(subtract(sums, load_sums(tell->context_moved + output)));
-                        const Floats scaled = multiply(value, load(tell->context_scale + output));
-                        float* here = told.data() + row * channels + output;
-                        store(here, add(load(here), add(scaled, load(tell->context_bias + output))));
-                      });
+      scaled_product(back, units, chunk, told);
+      const auto in_context = [&](int64_t row, int64_t output, Sums sums) {
+        const Floats value = converted(subtract(sums, load_sums(tell->context_moved + output)));
+        const Floats scaled = multiply(value, load(tell->context_scale + output));
+        float* here = told + row * channels + output;
+        store(here, add(load(here), add(scaled, load(tell->context_bias + output))));
+      };
+      product<Narrow>(strengths, tell->context, tell->strengths, chunk, channels, one_by_one(in_context));
       for (int64_t n = 0; n < chunk; ++n) {
-        float* here = told.data() + n * channels;
-        add_integers(units.data() + n * back.inputs, residuals, here + tell->first);
-        float* features = f + places[first + n] * channels;
+        float* here = told + n * channels;
+        add_integers(units + n * back.inputs, residuals, here + tell->first);
+        int16_t* features = f + places[first + n] * channels;
         for (int64_t c = 0; c < channels; c += kLanes)
-          store(features + c, clamped(rounded(add(load(here + c), load(features + c))), -kWide, kWide));
+          store_wide(features + c, clamped(add(load(here + c), load(features + c)), -kWide, kWide));
       }
     }
   });
 }
 
 // Features, `(height, width, inputs)`, to those of the next finer stride, `(2 height, 2 width, outputs / 4)`.
-void run_double(const Linear* layer, const float* bias, const float* f, float* out, int64_t height, int64_t width,
+void run_double(const Linear* layer, const float* bias, const int16_t* f, int16_t* out, int64_t height, int64_t width,
                 int64_t threads) {
   const int64_t channels = layer->outputs / 4;
   in_parts(height, width, threads, [&](int64_t start, int64_t stop) {
-    std::vector<Wide::Left> inputs(kChunk * layer->inputs);
     for (int64_t first = start * width; first < stop * width; first += kChunk) {
-      const int64_t chunk = std::min(kChunk, stop * width - first);
-      to_wide(f + first * layer->inputs, chunk * layer->inputs, inputs.data());
-      product<Wide>(inputs.data(), layer->weights, layer->inputs, chunk, layer->outputs,
-                    [&](int64_t row, int64_t output, Sums sums) {
-                      const Floats value = multiply(converted(sums), load(layer->scale + output));
-                      const Floats result = clamped(rounded(add(value, load(bias + output))), -kWide, kWide);
-                      const int64_t quarter = output / channels;
-                      const int64_t y = 2 * ((first + row) / width) + quarter / 2;
-                      const int64_t x = 2 * ((first + row) % width) + quarter % 2;
-                      store(out + (y * 2 * width + x) * channels + output % channels, result);
-                    });
+      const auto spread = [&](int64_t row, int64_t output, Sums sums) {
+        const Floats value = multiply(converted(sums), load(layer->scale + output));
+        const int64_t quarter = output / channels;
+        const int64_t y = 2 * ((first + row) / width) + quarter / 2;
+        const int64_t x = 2 * ((first + row) % width) + quarter % 2;
+        store_wide(out + (y * 2 * width + x) * channels + output % channels,
+                   clamped(add(value, load(bias + output)), -kWide, kWide));
+      };
+      product<Wide>(f + first * layer->inputs, layer->weights, layer->inputs, std::min(kChunk, stop * width - first),
+                    layer->outputs, one_by_one(spread));
     }
   });
 }
 
 // The sum of the patches that features, `(height, width, inputs)`, stand for, `(8 (height + 1), 8 (width + 1))`. A patch
 // reaches into the row below.
-void run_leave(const Linear* layer, const float* f, float* out, int64_t height, int64_t width, int64_t threads) {
+void run_leave(const Linear* layer, const int16_t* f, float* out, int64_t height, int64_t width, int64_t threads) {
   const int64_t line = kStride * (width + 1);
   in_parts(height + 1, width, threads, [&](int64_t start, int64_t stop) {
-    std::vector<Wide::Left> inputs(kChunk * layer->inputs);
     std::fill(out + start * kStride * line, out + stop * kStride * line, 0.0f);
     const int64_t last = std::min(stop, height) * width;
     for (int64_t first = std::max<int64_t>(0, start - 1) * width; first < last; first += kChunk) {
-      const int64_t chunk = std::min(kChunk, last - first);
-      to_wide(f + first * layer->inputs, chunk * layer->inputs, inputs.data());
-      product<Wide>(inputs.data(), layer->weights, layer->inputs, chunk, kSupport * kSupport,
-                    [&](int64_t row, int64_t output, Sums sums) {
-                      const int64_t y = kStride * ((first + row) / width) + output / kSupport;
-                      if (y < start * kStride || y >= stop * kStride) return;
-                      const int64_t x = kStride * ((first + row) % width) + output % kSupport;
-                      const Floats patch = rounded(multiply(converted(sums), load(layer->scale + output)));
-                      store(out + y * line + x, add(load(out + y * line + x), patch));
-                    });
+      const auto overlapped = [&](int64_t row, int64_t output, Sums sums) {
+        const int64_t y = kStride * ((first + row) / width) + output / kSupport;
+        if (y < start * kStride || y >= stop * kStride) return;
+        const int64_t x = kStride * ((first + row) % width) + output % kSupport;
+        const Floats patch = rounded(multiply(converted(sums), load(layer->scale + output)));
+        store(out + y * line + x, add(load(out + y * line + x), patch));
+      };
+      product<Wide>(f + first * layer->inputs, layer->weights, layer->inputs, std::min(kChunk, last - first),
+                    kSupport * kSupport, one_by_one(overlapped));
     }
   });
 }
@@ -535,24 +428,25 @@ void run_encoder_block(const EncoderBlock* given, const float* f, float* out, co
                        int64_t height, int64_t width, int64_t threads) {
   const EncoderBlock& block = *given;
   const int64_t channels = block.filter.channels, hidden = block.hidden;
-  in_parts(height, width, threads, [&](int64_t start, int64_t stop) {
-    std::vector<float> filtered(kChunk * channels), between(kChunk * hidden);
-    for (int64_t first = start * width; first < stop * width; first += kChunk) {
-      const int64_t chunk = std::min(kChunk, stop * width - first);
-      filter(block.filter, f, height, width, first, chunk, filtered.data());
-      for (int64_t n = 0; n < chunk; ++n) {
-        const float* cell = table + index_at(*map, (first + n) / width, (first + n) % width) * 2 * channels;
-        normalise_reals(filtered.data() + n * channels, channels, cell);
-      }
-      product<Reals>(filtered.data(), block.up, channels, chunk, hidden, [&](int64_t row, int64_t output, Floats sums) {
-        store(between.data() + row * hidden + output, at_least_zero(add(sums, load(block.up_bias + output))));
-      });
-      product<Reals>(between.data(), block.down, hidden, chunk, channels,
-                     [&](int64_t row, int64_t output, Floats sums) {
-                       const int64_t place = (first + row) * channels + output;
-                       store(out + place, add(add(sums, load(block.down_bias + output)), load(f + place)));
-                     });
-    }
+  in_bands(height, width, threads, [&] {
+    return [&, around = Filtered(block.filter, f, height, width), filtered = Buffer<float>(kChunk * channels), inputs = Buffer<float>(kChunk * channels),
+            between = Buffer<float>(kChunk * hidden)](int64_t y, int64_t x, int64_t rows, int64_t columns) {
+      around.band(y, x, columns, filtered);
+      for (int64_t row = 0, n = 0; row < rows; ++row)
+        for (int64_t column = 0; column < columns; ++column, ++n) {
+          const float* cell = table + index_at(*map, y + row, x + column) * 2 * channels;
+          normalise_reals(filtered + (row * kColumns + column) * channels, channels, cell, inputs + n * channels);
+        }
+      const auto rectified = [&](int64_t row, int64_t output, Floats sums) {
+        store(between + row * hidden + output, at_least_zero(add(sums, load(block.up_bias + output))));
+      };
+      product<Reals>(inputs, block.up, channels, rows * columns, hidden, one_by_one(rectified));
+      const auto added = [&](int64_t row, int64_t output, Floats sums) {
+        const int64_t place = ((y + row / columns) * width + x + row % columns) * channels + output;
+        store(out + place, add(add(sums, load(block.down_bias + output)), load(f + place)));
+      };
+      product<Reals>(between, block.down, hidden, rows * columns, channels, one_by_one(added));
+    };
   });
 }
 
@@ -579,33 +473,33 @@ void run_halve(const RealLinear* layer, const float* f, float* out, int64_t heig
 // The residual that the encoder wants at `count` places, `(count, wanted)`: the first of `latents`. `f` are the decoder's
 // features, `h` the encoder's; `gain` makes quantization steps of them: residuals in a row, `step` numbers from one place
 // to the next.
-void run_posterior(const Posterior* given, const float* f, const float* h, const float* gain, int64_t step,
+void run_posterior(const Posterior* given, const int16_t* f, const float* h, const float* gain, int64_t step,
                    const int64_t* places, int64_t wanted, float* out, int64_t count, int64_t threads) {
   const Posterior& posterior = *given;
   const int64_t width = posterior.width, latents = posterior.latents;
   in_parts(count, 1, threads, [&](int64_t start, int64_t stop) {
-    std::vector<float> both(kChunk * 2 * width), between(kChunk * width), result(kChunk * latents);
+    const Buffer<float> both(kChunk * 2 * width), between(kChunk * width), result(kChunk * latents);
     for (int64_t first = start; first < stop; first += kChunk) {
       const int64_t chunk = std::min(kChunk, stop - first);
       for (int64_t n = 0; n < chunk; ++n) {
-        std::copy_n(f + places[first + n] * width, width, both.begin() + n * 2 * width);
-        std::copy_n(h + places[first + n] * width, width, both.begin() + (n * 2 + 1) * width);
+        std::copy_n(f + places[first + n] * width, width, both + n * 2 * width);
+        std::copy_n(h + places[first + n] * width, width, both + (n * 2 + 1) * width);
       }
-      product<Reals>(both.data(), posterior.up, 2 * width, chunk, width, [&](int64_t row, int64_t output, Floats sums) {
-        store(between.data() + row * width + output, at_least_zero(add(sums, load(posterior.up_bias + output))));
-      });
-      product<Reals>(both.data(), posterior.direct, 2 * width, chunk, latents,
-                     [&](int64_t row, int64_t output, Floats sums) {
-                       float* here = result.data() + row * latents + output;
-                       store(here, add(sums, load(posterior.direct_bias + output)));
-                     });
-      product<Reals>(between.data(), posterior.down, width, chunk, latents,
-                     [&](int64_t row, int64_t output, Floats sums) {
-                       float* here = result.data() + row * latents + output;
-                       store(here, add(load(here), add(sums, load(posterior.down_bias + output))));
-                     });
+      const auto rectified = [&](int64_t row, int64_t output, Floats sums) {
+        store(between + row * width + output, at_least_zero(add(sums, load(posterior.up_bias + output))));
+      };
+      product<Reals>(both, posterior.up, 2 * width, chunk, width, one_by_one(rectified));
+      const auto direct = [&](int64_t row, int64_t output, Floats sums) {
+        store(result + row * latents + output, add(sums, load(posterior.direct_bias + output)));
+      };
+      product<Reals>(both, posterior.direct, 2 * width, chunk, latents, one_by_one(direct));
+      const auto added = [&](int64_t row, int64_t output, Floats sums) {
+        float* here = result + row * latents + output;
+        store(here, add(load(here), add(sums, load(posterior.down_bias + output))));
+      };
+      product<Reals>(between, posterior.down, width, chunk, latents, one_by_one(added));
       for (int64_t n = 0; n < chunk; ++n)
-        multiply_each(result.data() + n * latents, gain + (first + n) * step, wanted, out + (first + n) * wanted);
+        multiply_each(result + n * latents, gain + (first + n) * step, wanted, out + (first + n) * wanted);
     }
   });
 }

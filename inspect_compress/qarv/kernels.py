@@ -17,11 +17,25 @@ FASTEST_FIRST = ("avx512", "avx2")
 """The builds: setup.py says with which instructions. torch has the same names for what it may use."""
 
 FOLDER = Path(__file__).parent
-_SOURCES = ("kernels.cpp", "coder.cpp", "colours.cpp", "pool.hpp", "avx512.hpp", "avx2.hpp")
+_SOURCES = (
+    *("kernels.cpp", "coder.cpp", "colours.cpp"),
+    *("buffer.hpp", "filter.hpp", "pool.hpp", "product.hpp", "avx512.hpp", "avx2.hpp"),
+)
 
 
 class Filter(ctypes.Structure):
-    """As in kernels.cpp."""
+    """As in filter.hpp."""
+
+    _fields_ = (
+        ("channels", ctypes.c_int64),
+        ("factors", ctypes.c_void_p),
+        ("bias", ctypes.c_void_p),
+        ("unit", ctypes.c_void_p),
+    )
+
+
+class RealFilter(ctypes.Structure):
+    """As in filter.hpp."""
 
     _fields_ = (
         ("channels", ctypes.c_int64),
@@ -39,9 +53,8 @@ class Block(ctypes.Structure):
         ("least_power", ctypes.c_double),
         ("scale", ctypes.c_void_p),
         ("up", ctypes.c_void_p),
-        ("up_moved", ctypes.c_void_p),
-        ("up_scale", ctypes.c_void_p),
         ("up_bias", ctypes.c_void_p),
+        ("up_shift", ctypes.c_void_p),
         ("down", ctypes.c_void_p),
         ("down_scale", ctypes.c_void_p),
         ("down_bias", ctypes.c_void_p),
@@ -52,7 +65,7 @@ class EncoderBlock(ctypes.Structure):
     """As in kernels.cpp."""
 
     _fields_ = (
-        ("filter", Filter),
+        ("filter", RealFilter),
         ("hidden", ctypes.c_int64),
         ("up", ctypes.c_void_p),
         ("up_bias", ctypes.c_void_p),
@@ -181,6 +194,11 @@ class Kernels:
         """Whether this processor has the instructions, and torch is not told by ATEN_CPU_CAPABILITY to do without."""
         self.lanes, self.moved = self._library.lanes(), self._library.moved()
         self.narrow_group, self.wide_group = self._library.narrow_group(), self._library.wide_group()
+
+    def in_pairs(self, channels: Tensor) -> Tensor:
+        """`(…, C)` in the order of `low_pairs` and `high_pairs`; C a multiple of two times `lanes`."""
+        halves = channels.view(*channels.shape[:-1], -1, self.lanes // 4, 2, 4)
+        return halves.transpose(-2, -3).reshape(channels.shape)
 
     def narrow(self, weights: Tensor) -> Tensor:
         """Integers of 8 bits, `(N, K)`, as `product<Narrow>` reads them; N a multiple of `lanes`, K of the group."""
