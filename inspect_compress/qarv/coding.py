@@ -140,12 +140,12 @@ def render_planes(network: CodingNetwork, features: Tensor, conditions: Any, siz
 
 
 @lru_cache(maxsize=16)
-def coded_places(stride: int, places: Tensor, size: tuple[int, ...], margin: int) -> Tensor:
+def coded_places(stride: int, places: Tensor, size: tuple[int, ...] | None, margin: int) -> Tensor:
     """Which of N places, counted row by row, reach a picture of this size, int64, `(M,)`: indexes from 0 to N - 1.
 
-    The others' symbols are 0, and are not coded.
+    The others' symbols are 0, and are not coded; without a size, all are.
     """
-    if not margin:
+    if not margin or size is None:
         return torch.arange(len(places))
     columns = _extended_size(size, margin)[1] // stride
     last_row, last_column = ((side + 2 * margin - 1) // stride for side in size)
@@ -194,22 +194,19 @@ class _Reading:
 
     def __call__(self, prediction: Prediction | ExactPrediction, residual: Tensor | None) -> Tensor:
         rows = prediction.rows
-        steps = torch.zeros(rows.shape)
         reader = self._readers.get(prediction.stride)
         if reader is None:
-            return steps
-        coded = torch.arange(len(prediction.places))
-        if self._size:
-            coded = coded_places(prediction.stride, prediction.places, self._size, self._margin)
-        rows = _at(coded, rows)
-        flat_rows = rows.flatten().numpy()
+            return torch.zeros(rows.shape)
+        coded = coded_places(prediction.stride, prediction.places, self._size, self._margin)
+        chosen = _at(coded, rows)
+        flat_rows = chosen.flatten().numpy()
         symbols = reader.get(flat_rows)
-        steps.index_copy_(1, coded, torch.from_numpy(symbols).view_as(rows).float())
         if self._bits is not None:
-            each = reader.bits_of_each(symbols, flat_rows).reshape(rows.shape)
+            each = reader.bits_of_each(symbols, flat_rows).reshape(chosen.shape)
             places = prediction.places[coded].numpy()
             self._bits[prediction.stride].reshape(-1)[places] += each.sum((0, 2), dtype=np.float64)
-        return steps
+        steps = torch.from_numpy(symbols).view_as(chosen).float()
+        return steps if chosen is rows else torch.zeros(rows.shape).index_copy_(1, coded, steps)
 
 
 def no_bits(shape: Shape, height: int, width: int) -> PlaceBits:

@@ -5,9 +5,13 @@
 #include <cstdint>
 #include <vector>
 
+#include "pool.hpp"
+
 namespace {
 
 constexpr int64_t kPlanes = 3;
+constexpr int64_t kLines = 16;           // that a thread takes at a time
+constexpr int64_t kSamples = 1 << 14;    // of grey, likewise
 
 // Twice the samples of two lines of which `near` is three times as near, and then along the line.
 void double_line(const float* near, const float* far, int64_t count, float* line, float* doubled) {
@@ -19,6 +23,8 @@ void double_line(const float* near, const float* far, int64_t count, float* line
   }
 }
 
+inline uint8_t to_byte(double sample) { return static_cast<uint8_t>(std::min(std::max(std::nearbyint(sample), 0.0), 255.0)); }
+
 void one_colour(const float* const* lines, const double* factors, const double* zeros, int64_t count,
                 double* __restrict values, uint8_t* __restrict out) {
   const float *__restrict grey = lines[0], *__restrict first = lines[1], *__restrict second = lines[2];
@@ -27,7 +33,7 @@ void one_colour(const float* const* lines, const double* factors, const double* 
     values[n] = sum + factors[2] * (second[n] - zeros[2]);
   }
   for (int64_t n = 0; n < count; ++n)
-    out[kPlanes * n] = static_cast<uint8_t>(std::min(std::max(std::nearbyint(values[n]), 0.0), 255.0));
+    out[kPlanes * n] = to_byte(values[n]);
 }
 
 }  // namespace
@@ -37,21 +43,30 @@ extern "C" {
 // `out`, `(height, width, 3)`, from `grey`, `(height, width)`, and two differences: of that size too, or, `halved`, of half
 // that, rounded up. `factors`, `(3, 3)`, are those of each plane in a colour, after its zero is taken from it.
 void run_colours(const float* grey, const float* first, const float* second, int64_t halved, int64_t height,
-                 int64_t width, const double* factors, const double* zeros, uint8_t* out) {
+                 int64_t width, const double* factors, const double* zeros, uint8_t* out, int64_t threads) {
   const int64_t rows = (height + 1) / 2, columns = (width + 1) / 2;
-  std::vector<float> line(columns), doubled(2 * 2 * columns);
-  std::vector<double> values(width);
-  for (int64_t y = 0; y < height; ++y) {
-    const float* lines[kPlanes] = {grey + y * width, first + y * width, second + y * width};
-    if (halved) {
-      const int64_t near = y / 2, far = std::clamp<int64_t>(near + (y % 2 ? 1 : -1), 0, rows - 1);
-      lines[1] = doubled.data();
-      lines[2] = doubled.data() + 2 * columns;
-      double_line(first + near * columns, first + far * columns, columns, line.data(), doubled.data());
-      double_line(second + near * columns, second + far * columns, columns, line.data(), doubled.data() + 2 * columns);
+  threads::pool().share(height, kLines, threads, [&](int64_t start, int64_t stop) {
+    std::vector<float> line(columns), doubled(2 * 2 * columns);
+    std::vector<double> values(width);
+    for (int64_t y = start; y < stop; ++y) {
+      const float* lines[kPlanes] = {grey + y * width, first + y * width, second + y * width};
+      if (halved) {
+        const int64_t near = y / 2, far = std::clamp<int64_t>(near + (y % 2 ? 1 : -1), 0, rows - 1);
+        lines[1] = doubled.data();
+        lines[2] = doubled.data() + 2 * columns;
+        double_line(first + near * columns, first + far * columns, columns, line.data(), doubled.data());
+        double_line(second + near * columns, second + far * columns, columns, line.data(), doubled.data() + 2 * columns);
+      }
+      for (int64_t colour = 0; colour < kPlanes; ++colour)
+        one_colour(lines, factors + kPlanes * colour, zeros, width, values.data(), out + kPlanes * y * width + colour);
     }
-    for (int64_t colour = 0; colour < kPlanes; ++colour)
-      one_colour(lines, factors + kPlanes * colour, zeros, width, values.data(), out + kPlanes * y * width + colour);
-  }
+  });
+}
+
+// `out`, of `count` samples of a grey picture.
+void run_grey(const float* __restrict samples, int64_t count, uint8_t* __restrict out, int64_t threads) {
+  threads::pool().share(count, kSamples, threads, [&](int64_t start, int64_t stop) {
+    for (int64_t n = start; n < stop; ++n) out[n] = to_byte(samples[n] * 255.0f);
+  });
 }
 }

@@ -125,8 +125,8 @@ class ExactNetwork:
         """The planes `(B, 1, 8 H, 8 W)` that the features `(B, H, W, C)` of stride 8 stand for, in about [0, 1]."""
         for block in self._out:
             f = block(f, conditions)
-        planes = inner(self._leave(f), folded=self.shape.folded)[:, None] + self._grey_bias
-        return planes * (1 / (255 * GREY_FRACTIONS))
+        planes = inner(self._leave(f), folded=self.shape.folded)
+        return planes.add_(self._grey_bias).mul_(1 / (255 * GREY_FRACTIONS))[:, None]
 
 
 class _ExactLatent:

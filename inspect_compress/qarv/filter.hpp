@@ -101,7 +101,7 @@ void filter_patch(const RealFilter& by, const float* const* rows, int64_t line, 
   }
 }
 
-// The features of one picture, `(height, width, channels)`, as patches are filtered.
+// Features, `(pictures, height, width, channels)`, as patches of them are filtered.
 template <class AnyFilter, class Number>
 class Filtered {
  public:
@@ -110,12 +110,13 @@ class Filtered {
 
   // The filtered features of `columns` places, at most kColumns, from `(y, x)` on, and of those below, to
   // `(kBand, kColumns, channels)`. What is there behind the last of them is written to as well.
-  void band(int64_t y, int64_t x, int64_t columns, float* out) const {
+  void band(int64_t picture, int64_t y, int64_t x, int64_t columns, float* out) const {
     const int64_t channels = by_.channels;
+    const Number* f = f_ + picture * height_ * width_ * channels;
     for (int64_t column = 0; column < columns; column += kPatch) {
       const Number* rows[kAround];
       const int64_t left = x + column - kReach;
-      for (int64_t row = 0; row < kAround; ++row) rows[row] = around(row, y + row - kReach, left);
+      for (int64_t row = 0; row < kAround; ++row) rows[row] = around(f, row, y + row - kReach, left);
       filter_patch(by_, rows, kColumns * channels, out + column * channels);
     }
   }
@@ -124,14 +125,14 @@ class Filtered {
   static constexpr int64_t kLine = kPatch + 2 * kReach;
 
   // The places from `(y, x)` on, a patch wide with its surroundings: as they are where they lie inside, else copied.
-  const Number* around(int64_t row, int64_t y, int64_t x) const {
+  const Number* around(const Number* f, int64_t row, int64_t y, int64_t x) const {
     const int64_t channels = by_.channels;
-    if (x >= 0 && x + kLine <= width_ && y >= 0 && y < height_) return f_ + (y * width_ + x) * channels;
+    if (x >= 0 && x + kLine <= width_ && y >= 0 && y < height_) return f + (y * width_ + x) * channels;
     Number* copy = edges_ + row * kLine * channels;
     std::fill_n(copy, kLine * channels, Number{0});
     const int64_t first = std::max<int64_t>(x, 0), last = std::min(x + kLine, width_);
     if (y >= 0 && y < height_)
-      std::copy_n(f_ + (y * width_ + first) * channels, (last - first) * channels, copy + (first - x) * channels);
+      std::copy_n(f + (y * width_ + first) * channels, (last - first) * channels, copy + (first - x) * channels);
     return copy;
   }
 

@@ -43,7 +43,7 @@ from inspect_compress.qarv.layers import (
 )
 from inspect_compress.qarv.likelihood import SCALE_STEPS
 from inspect_compress.qarv.network import LMBDA_STEPS, Conditions, cell_side
-from inspect_compress.qarv.planes import RGB, ZEROS, Planes, from_planes
+from inspect_compress.qarv.planes import RGB, ZEROS, Planes
 from inspect_compress.qarv.products import NARROW, WIDE, FastestProducts, halvings, shifted_bias
 from inspect_compress.qarv.range_coder import SYMBOL_LIMIT, Coder, Tables
 from inspect_compress.qarv.rounding import MAGNITUDES, Rounder, thresholds
@@ -130,13 +130,17 @@ class FusedLayers:
 
     def picture(self, parts: Sequence[Planes]) -> Image:
         if len(parts) == 1:
-            return from_planes(parts)
+            samples = np.ascontiguousarray(parts[0][0], np.float32)
+            image = np.empty(samples.shape, np.uint8)
+            self._kernels.grey(samples.ctypes.data, samples.size, image.ctypes.data, threads_here())
+            return image
         grey, first, second = (np.ascontiguousarray(plane, np.float32) for part in parts for plane in part)
         halved = len(parts) == 2
         _check(first.shape == second.shape == (tuple(-(-side // 2) for side in grey.shape) if halved else grey.shape))
         image = np.empty((*grey.shape, 3), np.uint8)
         planes = (grey.ctypes.data, first.ctypes.data, second.ctypes.data)
-        self._kernels.colours(*planes, halved, *grey.shape, RGB.ctypes.data, ZEROS.ctypes.data, image.ctypes.data)
+        numbers = (RGB.ctypes.data, ZEROS.ctypes.data)
+        self._kernels.colours(*planes, halved, *grey.shape, *numbers, image.ctypes.data, threads_here())
         return image
 
 
@@ -178,10 +182,9 @@ class _Block:
         batch, height, width, channels = f.shape
         f, index = _features(f), conditions.index.expand(batch, -1, -1).contiguous()
         _check(channels == self._channels)
-        maps = _maps(index, height, width)
-        out = torch.empty_like(f)
-        for one, result, cells in zip(_each(f), _each(out), map(ctypes.addressof, maps), strict=True):
-            self._kernels.block(self._passed, one, result, cells, height, width, threads_here())
+        cells, out = _map(index, height, width), torch.empty_like(f)
+        addresses = (f.data_ptr(), out.data_ptr(), ctypes.addressof(cells))
+        self._kernels.block(self._passed, *addresses, batch, height, width, threads_here())
         return out
 
 
@@ -192,13 +195,13 @@ class _Rows:
         self._latents = len(tensors["weight"])
 
     def __call__(self, f: Tensor, table: Tensor, places: Tensor) -> Tensor:
-        f, table, places, latents = _features(f), table.contiguous(), places.contiguous(), self._latents
-        _check(f.shape[-1] == self._linear.inputs and _is_for(table, len(f), len(places), latents))
-        out = torch.empty(len(f), len(places), latents, dtype=torch.uint8)
-        step, layer, where = latents if table.shape[1] > 1 else 0, self._linear.passed, places.data_ptr()
-        count, threads = len(places), threads_here()
-        for one, added, result in zip(_each(f), _each(table, len(f)), _each(out), strict=True):
-            self._kernels.rows(layer, one, where, added, step, latents, SCALE_STEPS - 1, result, count, threads)
+        f, latents = _features(f), self._latents
+        _check(f.shape[-1] == self._linear.inputs)
+        table, step = _for_places(table, f.shape[0], places.shape[0], latents)
+        out = torch.empty(f.shape[0], places.shape[0], latents, dtype=torch.uint8)
+        where, count = _in_all(places, f), out.shape[0] * out.shape[1]
+        addresses = (self._linear.passed, f.data_ptr(), where.data_ptr(), table.data_ptr())
+        self._kernels.rows(*addresses, step, latents, SCALE_STEPS - 1, out.data_ptr(), count, threads_here())
         return out
 
 
@@ -222,13 +225,13 @@ class _Tell:
         self._passed = ctypes.addressof(self._tell)
 
     def __call__(self, f: Tensor, steps: Tensor, unit: Tensor, places: Tensor) -> None:
-        steps, unit, places, channels = steps.contiguous(), unit.contiguous(), places.contiguous(), steps.shape[-1]
+        steps, channels = steps.contiguous(), steps.shape[-1]
         _check(f.dtype == _FEATURES and f.is_contiguous() and f.shape[-1] == self._back.outputs)
-        _check(channels == self._tell.residuals and steps.shape[:2] == (len(f), len(places)))
-        _check(_is_for(unit, len(f), len(places), channels))
-        step, where = channels if unit.shape[1] > 1 else 0, places.data_ptr()
-        for one, said, units in zip(_each(f), _each(steps), _each(unit, len(f)), strict=True):
-            self._kernels.tell(self._passed, one, said, units, step, where, len(places), threads_here())
+        _check(channels == self._tell.residuals and steps.shape[:2] == (f.shape[0], places.shape[0]))
+        unit, step = _for_places(unit, f.shape[0], places.shape[0], channels)
+        where, count = _in_all(places, f), steps.shape[0] * steps.shape[1]
+        addresses = (self._passed, f.data_ptr(), steps.data_ptr(), unit.data_ptr())
+        self._kernels.tell(*addresses, step, where.data_ptr(), count, threads_here())
 
 
 class _Double:
@@ -244,9 +247,8 @@ class _Double:
         batch, height, width, channels = f.shape
         _check(channels == self._linear.inputs)
         out = torch.empty(batch, 2 * height, 2 * width, self._linear.outputs // 4, dtype=_FEATURES)
-        layer, bias = self._linear.passed, self._bias.data_ptr()
-        for one, result in zip(_each(f), _each(out), strict=True):
-            self._kernels.double(layer, bias, one, result, height, width, threads_here())
+        addresses = (self._linear.passed, self._bias.data_ptr(), f.data_ptr(), out.data_ptr())
+        self._kernels.double(*addresses, batch * height, width, threads_here())
         return out
 
 
@@ -288,15 +290,12 @@ class _EncoderBlock(nn.Module):
         batch, height, width, channels = f.shape
         scale, shift = self._adapt(conditions.embedding).expand(batch, -1, -1, -1).chunk(2, -1)
         table = torch.stack([1 + scale, shift], dim=-2)
-        cells = torch.arange(table[0, ..., 0, 0].numel()).view(1, *table.shape[1:3])
+        cells = torch.arange(table[..., 0, 0].numel()).view(table.shape[:3])
         _check(channels == self._channels == table.shape[-1])
-        f, maps = f.contiguous(), _maps(cells, height, width) * batch
+        f, places = f.contiguous(), _map(cells, height, width)
         out = torch.empty_like(f)
-        block = ctypes.addressof(self._block)
-        for one, result, factors, places in zip(
-            _each(f), _each(out), _each(table), map(ctypes.addressof, maps), strict=True
-        ):
-            self._kernels.encoder_block(block, one, result, factors, places, height, width, threads_here())
+        addresses = (f.data_ptr(), out.data_ptr(), table.data_ptr(), ctypes.addressof(places))
+        self._kernels.encoder_block(ctypes.addressof(self._block), *addresses, batch, height, width, threads_here())
         return out
 
 
@@ -357,13 +356,13 @@ class _Wanted:
 
     def __call__(self, f: Tensor, h: Tensor, gain: Tensor, places: Tensor) -> Tensor:
         f, channels = _features(f), self._channels
-        h, gain, places = (x.contiguous() for x in (h, gain, places))
-        _check(f.shape == h.shape and f.shape[-1] == self._width and _is_for(gain, len(f), len(places), channels))
-        out = torch.empty(len(f), len(places), channels)
-        posterior, where = ctypes.addressof(self._posterior), places.data_ptr()
-        step, count, threads = channels if gain.shape[1] > 1 else 0, len(places), threads_here()
-        for decoder, encoder, steps, result in zip(_each(f), _each(h), _each(gain, len(f)), _each(out), strict=True):
-            self._kernels.posterior(posterior, decoder, encoder, steps, step, where, channels, result, count, threads)
+        h = h.contiguous()
+        _check(f.shape == h.shape and f.shape[-1] == self._width)
+        gain, step = _for_places(gain, f.shape[0], places.shape[0], channels)
+        out = torch.empty(f.shape[0], places.shape[0], channels)
+        where, count = _in_all(places, f), out.shape[0] * out.shape[1]
+        addresses = (ctypes.addressof(self._posterior), f.data_ptr(), h.data_ptr(), gain.data_ptr())
+        self._kernels.posterior(*addresses, step, where.data_ptr(), channels, out.data_ptr(), count, threads_here())
         return out
 
 
@@ -471,23 +470,30 @@ def _addresses(tensors: dict[str, Tensor]) -> dict[str, int]:
     return {name: tensor.data_ptr() for name, tensor in tensors.items()}
 
 
-def _maps(index: Tensor, height: int, width: int) -> list[Map]:
-    """Where features of this size look up `index`, `(B, h, w)`, for each picture."""
+def _map(index: Tensor, height: int, width: int) -> Map:
+    """Where features of this size look up `index`, `(B, h, w)`, which the caller keeps."""
     down, across = index.shape[1:]
-    sides = cell_side(height, down), cell_side(width, across)
-    return [Map(cells, across, *sides) for cells in _each(index)]
+    return Map(index.data_ptr(), down * across, across, cell_side(height, down), cell_side(width, across))
 
 
-def _each(tensor: Tensor, count: int | None = None) -> list[int]:
-    """The addresses of a contiguous tensor's pictures; `count` times the same where it has one for all."""
-    pictures, first = tensor.shape[0], tensor.data_ptr()
-    step = tensor.stride(0) * tensor.element_size() if pictures > 1 else 0
-    return [first + number * step for number in range(count or pictures)]
+def _each(tensor: Tensor) -> list[int]:
+    """The addresses of a contiguous tensor's pictures."""
+    return [tensor.data_ptr() + n * tensor.stride(0) * tensor.element_size() for n in range(tensor.shape[0])]
 
 
-def _is_for(table: Tensor, pictures: int, places: int, channels: int) -> bool:
-    """Whether there is a row for each place of each picture, or one for all."""
-    return len(table) in (1, pictures) and table.shape[1] in (1, places) and table.shape[2] == channels
+def _in_all(places: Tensor, f: Tensor) -> Tensor:
+    """Places, `(N,)`, of features `(B, H, W, C)`, counted through all pictures, `(B * N,)`."""
+    if f.shape[0] == 1:
+        return places.contiguous()
+    return (places + torch.arange(f.shape[0])[:, None] * (f.shape[1] * f.shape[2])).flatten()
+
+
+def _for_places(table: Tensor, pictures: int, places: int, channels: int) -> tuple[Tensor, int]:
+    """`(B or 1, N or 1, C)` as one row for all places, or one for each, and how many numbers lie between two."""
+    _check(table.shape[0] in (1, pictures) and table.shape[1] in (1, places) and table.shape[2] == channels)
+    if table.shape[:2] == (1, 1):
+        return table.contiguous(), 0
+    return table.expand(pictures, places, channels).contiguous(), channels
 
 
 def _require(fits: bool) -> None:

@@ -24,7 +24,7 @@
 namespace {
 
 constexpr int64_t kChunk = kBand * kColumns;
-constexpr int64_t kParts = 4;            // that each thread takes of a layer, for those that come late
+constexpr int64_t kParts = 8;            // that each thread takes of a layer, for those that come late
 constexpr int64_t kStride = 8;           // lapped.py: BLOCK
 constexpr int64_t kSupport = 2 * kStride;
 constexpr int16_t kNarrow = 127;         // products.py: NARROW
@@ -100,10 +100,10 @@ struct Tell {
   int64_t residuals, first;            // of how many channels, and which of the features is the first of them
 };
 
-// Where λ's index stands for a place: one cell of the map for `rows` × `columns` places of the features.
+// Where λ's index stands for a place: one cell of a picture's map for `rows` × `columns` places of its features.
 struct Map {
   const int64_t* index;
-  int64_t cells_in_row, rows, columns;
+  int64_t cells, cells_in_row, rows, columns;
 };
 
 int usable() { return runs_here(); }
@@ -124,22 +124,25 @@ namespace {
 // Calls `work(start, stop)` for all of `rows`, of `width` places each, in parts that are worth a thread's while.
 template <class Work>
 void in_parts(int64_t rows, int64_t width, int64_t threads, const Work& work) {
-  const int64_t least = (2 * kChunk + width - 1) / width;
-  pool().share(rows, std::max(least, rows / (kParts * threads)), threads, work);
+  const int64_t least = (kChunk / 2 + width - 1) / width;
+  threads::pool().share(rows, std::max(least, rows / (kParts * threads)), threads, work);
 }
 
-// The same in bands of a picture, `(y, x, rows, columns)`: kBand rows, or the last one, and at most kColumns columns.
+// The same in bands, `(picture, y, x, rows, columns)`: kBand rows, or the last one, and at most kColumns columns.
 template <class Work>
-void in_bands(int64_t height, int64_t width, int64_t threads, const Work& work) {
-  in_parts((height + kBand - 1) / kBand, kBand * width, threads, [&](int64_t start, int64_t stop) {
+void in_bands(int64_t pictures, int64_t height, int64_t width, int64_t threads, const Work& work) {
+  const int64_t bands = (height + kBand - 1) / kBand;
+  in_parts(pictures * bands, kBand * width, threads, [&](int64_t start, int64_t stop) {
     const auto each = work();
-    for (int64_t y = start * kBand; y < std::min(stop * kBand, height); y += kBand)
-      for (int64_t x = 0; x < width; x += kColumns) each(y, x, std::min(kBand, height - y), std::min(kColumns, width - x));
+    for (int64_t band = start; band < stop; ++band) {
+      const int64_t y = band % bands * kBand, rows = std::min(kBand, height - y);
+      for (int64_t x = 0; x < width; x += kColumns) each(band / bands, y, x, rows, std::min(kColumns, width - x));
+    }
   });
 }
 
-inline int64_t index_at(const Map& map, int64_t y, int64_t x) {
-  return map.index[y / map.rows * map.cells_in_row + x / map.columns];
+inline int64_t index_at(const Map& map, int64_t picture, int64_t y, int64_t x) {
+  return map.index[picture * map.cells + y / map.rows * map.cells_in_row + x / map.columns];
 }
 
 struct Moments {
@@ -277,15 +280,16 @@ void scaled_product(const Linear& layer, const Wide::Left* inputs, int64_t count
 
 extern "C" {
 
-// A block, of one picture's features, `(height, width, channels)`.
-void run_block(const Block* given, const int16_t* f, int16_t* out, const Map* map, int64_t height, int64_t width,
-               int64_t threads) {
+// A block, of features `(pictures, height, width, channels)`.
+void run_block(const Block* given, const int16_t* f, int16_t* out, const Map* map, int64_t pictures, int64_t height,
+               int64_t width, int64_t threads) {
   const Block& block = *given;
   const int64_t channels = block.filter.channels, hidden = block.hidden;
-  in_bands(height, width, threads, [&] {
+  in_bands(pictures, height, width, threads, [&] {
     return [&, around = Filtered(block.filter, f, height, width), filtered = Buffer<float>(kChunk * channels), inputs = Buffer<NarrowLeft>(kChunk * channels),
-            between = Buffer<NarrowLeft>(kChunk * hidden)](int64_t y, int64_t x, int64_t rows, int64_t columns) {
-      around.band(y, x, columns, filtered);
+            between = Buffer<NarrowLeft>(kChunk * hidden)](int64_t picture, int64_t y, int64_t x, int64_t rows,
+                                                           int64_t columns) {
+      around.band(picture, y, x, columns, filtered);
       const int32_t* biases[kChunk];
       Normal normals[kChunk];
       for (int64_t row = 0; row < rows; ++row)
@@ -293,7 +297,7 @@ void run_block(const Block* given, const int16_t* f, int16_t* out, const Map* ma
           normals[place] = normal_of(block, filtered + place * channels);
       for (int64_t row = 0, n = 0; row < rows; ++row)
         for (int64_t column = 0; column < columns; ++column, ++n) {
-          const int64_t index = index_at(*map, y + row, x + column), place = row * kColumns + column;
+          const int64_t index = index_at(*map, picture, y + row, x + column), place = row * kColumns + column;
           normalise(filtered + place * channels, channels, normals[place], block.scale + index * channels,
                     inputs + n * channels);
           biases[n] = block.up_bias + index * hidden;
@@ -308,7 +312,8 @@ void run_block(const Block* given, const int16_t* f, int16_t* out, const Map* ma
       };
       product<Narrow>(inputs, block.up, channels, rows * columns, hidden, rectified);
       const auto added = [&](auto vectors, int64_t row, int64_t output, const Sums* sums) {
-        const int64_t place = ((y + row / columns) * width + x + row % columns) * channels + output;
+        const int64_t line = picture * height + y + row / columns;
+        const int64_t place = (line * width + x + row % columns) * channels + output;
         const auto result = [&](int64_t v, Sums before) {
           const Floats value = multiply(converted(sums[v]), load(block.down_scale + output + v * kLanes));
           const Floats biased = add(value, load(block.down_bias + output + v * kLanes));
@@ -423,18 +428,19 @@ void run_leave(const Linear* layer, const int16_t* f, float* out, int64_t height
   });
 }
 
-// A block of the encoder, as run_block. `table` is λ's, `(cells, 2, channels)`: a factor and an addition for each channel.
+// A block of the encoder, as run_block. `table` is λ's, `(…, 2, channels)`: a factor and an addition for each channel.
 void run_encoder_block(const EncoderBlock* given, const float* f, float* out, const float* table, const Map* map,
-                       int64_t height, int64_t width, int64_t threads) {
+                       int64_t pictures, int64_t height, int64_t width, int64_t threads) {
   const EncoderBlock& block = *given;
   const int64_t channels = block.filter.channels, hidden = block.hidden;
-  in_bands(height, width, threads, [&] {
+  in_bands(pictures, height, width, threads, [&] {
     return [&, around = Filtered(block.filter, f, height, width), filtered = Buffer<float>(kChunk * channels), inputs = Buffer<float>(kChunk * channels),
-            between = Buffer<float>(kChunk * hidden)](int64_t y, int64_t x, int64_t rows, int64_t columns) {
-      around.band(y, x, columns, filtered);
+            between = Buffer<float>(kChunk * hidden)](int64_t picture, int64_t y, int64_t x, int64_t rows,
+                                                      int64_t columns) {
+      around.band(picture, y, x, columns, filtered);
       for (int64_t row = 0, n = 0; row < rows; ++row)
         for (int64_t column = 0; column < columns; ++column, ++n) {
-          const float* cell = table + index_at(*map, y + row, x + column) * 2 * channels;
+          const float* cell = table + index_at(*map, picture, y + row, x + column) * 2 * channels;
           normalise_reals(filtered + (row * kColumns + column) * channels, channels, cell, inputs + n * channels);
         }
       const auto rectified = [&](int64_t row, int64_t output, Floats sums) {
@@ -442,7 +448,8 @@ void run_encoder_block(const EncoderBlock* given, const float* f, float* out, co
       };
       product<Reals>(inputs, block.up, channels, rows * columns, hidden, one_by_one(rectified));
       const auto added = [&](int64_t row, int64_t output, Floats sums) {
-        const int64_t place = ((y + row / columns) * width + x + row % columns) * channels + output;
+        const int64_t line = picture * height + y + row / columns;
+        const int64_t place = (line * width + x + row % columns) * channels + output;
         store(out + place, add(add(sums, load(block.down_bias + output)), load(f + place)));
       };
       product<Reals>(between, block.down, hidden, rows * columns, channels, one_by_one(added));

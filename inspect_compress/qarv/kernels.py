@@ -105,6 +105,7 @@ class Map(ctypes.Structure):
 
     _fields_ = (
         ("index", ctypes.c_void_p),
+        ("cells", ctypes.c_int64),
         ("cells_in_row", ctypes.c_int64),
         ("rows", ctypes.c_int64),
         ("columns", ctypes.c_int64),
@@ -177,17 +178,18 @@ class Kernels:
     def __init__(self, name: str, path: Path) -> None:
         self.name = name
         self._library = ctypes.CDLL(str(path))
-        self.block = self._function("run_block", 7)
+        self.block = self._function("run_block", 8)
         self.rows = self._function("run_rows", 10)
         self.tell = self._function("run_tell", 8)
         self.double = self._function("run_double", 7)
         self.leave = self._function("run_leave", 6)
-        self.encoder_block = self._function("run_encoder_block", 8)
+        self.encoder_block = self._function("run_encoder_block", 9)
         self.enter = self._function("run_enter", 6)
         self.halve = self._function("run_halve", 6)
         self.posterior = self._function("run_posterior", 10)
         self.round = self._function("run_round", 8)
-        self.colours = self._function("run_colours", 9)
+        self.colours = self._function("run_colours", 10)
+        self.grey = self._function("run_grey", 4)
         self.encode = self._function("run_encode", 5)
         self.decode = self._function("run_decode", 5, ctypes.c_int64)
         self.usable = bool(self._library.usable()) and name in _capabilities()

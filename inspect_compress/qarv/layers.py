@@ -39,24 +39,26 @@ class ExactConditions:
     lmbda: Tensor
 
     def spread(self, table: Tensor, height: int, width: int) -> Tensor:
-        """Rows of a table, `(256, C)`, for the positions of a stride: `(B, height or 1, width or 1, C)`."""
-        return Conditions.spread(table[self.index], height, width)
+        """Rows of a table, `(256, C)`, for the positions of a stride: `(B or 1, height or 1, width or 1, C)`."""
+        index = self.index[:1] if self.index.stride(0) == 0 else self.index
+        rows = table.index_select(0, index.flatten()).unflatten(0, index.shape)
+        return Conditions.spread(rows, height, width)
 
 
 BlockLayer = Callable[[Tensor, ExactConditions], Tensor]
 """Features `(B, H, W, C)` to such."""
 RowsLayer = Callable[[Tensor, Tensor, Tensor], Tensor]
-"""Features, what is added for each latent, `(B, 1 or N, Z)`, and N places: to rows of the probability tables, uint8
-`(B, N, Z)`."""
+"""Features, what is added for each latent, `(B or 1, 1 or N, Z)`, and N places: to rows of the probability tables,
+uint8 `(B, N, Z)`."""
 TellLayer = Callable[[Tensor, Tensor, Tensor, Tensor], None]
-"""Adds to features, in place, what residuals, `(B, N, Z)`, say at N places; each is `(B, 1 or N, Z)` units."""
+"""Adds to features, in place, what residuals, `(B, N, Z)`, say at N places; each is `(B or 1, 1 or N, Z)` units."""
 FeaturesLayer = Callable[[Tensor], Tensor]
 """Features `(B, H, W, C)` to those of the next finer stride, `(B, 2 H, 2 W, C')`; or to the sum of their patches,
 `(B, 8 (H + 1), 8 (W + 1))`, in fractions of a grey level."""
 
 
 WantedLayer = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
-"""The decoder's and the encoder's features, quantization steps per unit, `(B, 1 or N, Z)`, and N places: to the
+"""The decoder's and the encoder's features, quantization steps per unit, `(B or 1, 1 or N, Z)`, and N places: to the
 residual that the encoder wants of the latents, in steps, `(B, N, Z)`."""
 
 

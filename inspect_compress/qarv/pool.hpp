@@ -1,5 +1,7 @@
 // Threads that share a layer's places with the one that asks. Which thread computes a place does not matter to its result.
 
+#pragma once
+
 #include <pthread.h>
 
 #include <algorithm>
@@ -10,7 +12,8 @@
 #include <system_error>
 #include <thread>
 
-namespace {
+// One of all files of a library, and of this library alone.
+namespace threads __attribute__((visibility("hidden"))) {
 
 class Pool {
  public:
@@ -54,7 +57,7 @@ class Pool {
     return std::min(helpers, started_);
   }
 
-  static constexpr int64_t kTries = 4000;  // some tens of microseconds, in which the next layer may have begun
+  static constexpr int64_t kTries = 60000;  // most of a millisecond, in which the next layer may have begun
 
   void take_parts() {
     for (int64_t start; (start = next_.fetch_add(step_)) < count_;) call_(work_, start, std::min(count_, start + step_));
@@ -89,11 +92,11 @@ class Pool {
   std::atomic<int64_t> next_;
 };
 
-std::atomic<Pool*> made{nullptr};
+inline std::atomic<Pool*> made{nullptr};
 
 // Made when first asked for, so that loading the library runs nothing that this processor may not have. Never deleted:
 // its threads end with the process. A forked process has none of them, and begins anew.
-Pool& pool() {
+inline Pool& pool() {
   [[maybe_unused]] static const int forked = pthread_atfork(nullptr, nullptr, [] { made = nullptr; });
   if (!made) {
     Pool *expected = nullptr, *fresh = new Pool;
@@ -102,4 +105,4 @@ Pool& pool() {
   return *made;
 }
 
-}  // namespace
+}  // namespace threads
