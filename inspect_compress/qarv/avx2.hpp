@@ -12,11 +12,16 @@ constexpr int64_t kLanes = 8;
 
 inline Floats load(const float* p) { return _mm256_loadu_ps(p); }
 inline void store(float* p, Floats x) { _mm256_storeu_ps(p, x); }
+inline Floats load_first(const float* p, int64_t count) {
+  const __m256i lanes = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+  return _mm256_maskload_ps(p, _mm256_cmpgt_epi32(_mm256_set1_epi32(static_cast<int32_t>(count)), lanes));
+}
 inline Floats all(float x) { return _mm256_set1_ps(x); }
 inline Floats add(Floats a, Floats b) { return _mm256_add_ps(a, b); }
 inline Floats subtract(Floats a, Floats b) { return _mm256_sub_ps(a, b); }
 inline Floats multiply(Floats a, Floats b) { return _mm256_mul_ps(a, b); }
 inline Floats multiply_add(Floats a, Floats b, Floats c) { return _mm256_fmadd_ps(a, b, c); }
+inline Floats larger(Floats a, Floats b) { return _mm256_max_ps(a, b); }
 inline Floats rounded(Floats x) { return _mm256_round_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
 inline Floats clamped(Floats x, float low, float high) { return _mm256_min_ps(_mm256_max_ps(x, all(low)), all(high)); }
 using Doubles = __m256d;
@@ -36,6 +41,11 @@ inline Floats converted(Sums x) { return _mm256_cvtepi32_ps(x); }
 inline Sums load_sums(const void* p) { return _mm256_loadu_si256(static_cast<const __m256i*>(p)); }
 inline Sums all(int32_t x) { return _mm256_set1_epi32(x); }
 inline Sums subtract(Sums a, Sums b) { return _mm256_sub_epi32(a, b); }
+inline void store_first(uint8_t* p, Sums x, int64_t count) {
+  const __m128i words = _mm_packs_epi32(_mm256_castsi256_si128(x), _mm256_extracti128_si256(x, 1));
+  const int64_t bytes = _mm_cvtsi128_si64(_mm_packus_epi16(words, words));
+  __builtin_memcpy(p, &bytes, count);
+}
 inline void store_sums(void* p, Sums x) { _mm256_storeu_si256(static_cast<__m256i*>(p), x); }
 inline Sums add(Sums a, Sums b) { return _mm256_add_epi32(a, b); }
 inline Sums nearest(Floats x) { return _mm256_cvtps_epi32(x); }
@@ -80,6 +90,8 @@ constexpr int64_t kNarrowGroup = 2;
 constexpr int32_t kMoved = 0;
 
 inline Sums dot_narrow(Sums sums, Sums left, Sums right) { return dot_wide(sums, left, right); }
+
+inline void put_narrow(NarrowLeft* p, Floats x) { store_wide(p, x); }
 
 // Of integers of 16 bits.
 inline void put_narrow(NarrowLeft* p, Sums x) { store_sums(p, x); }

@@ -12,11 +12,13 @@ constexpr int64_t kLanes = 16;
 
 inline Floats load(const float* p) { return _mm512_loadu_ps(p); }
 inline void store(float* p, Floats x) { _mm512_storeu_ps(p, x); }
+inline Floats load_first(const float* p, int64_t count) { return _mm512_maskz_loadu_ps((1u << count) - 1, p); }
 inline Floats all(float x) { return _mm512_set1_ps(x); }
 inline Floats add(Floats a, Floats b) { return _mm512_add_ps(a, b); }
 inline Floats subtract(Floats a, Floats b) { return _mm512_sub_ps(a, b); }
 inline Floats multiply(Floats a, Floats b) { return _mm512_mul_ps(a, b); }
 inline Floats multiply_add(Floats a, Floats b, Floats c) { return _mm512_fmadd_ps(a, b, c); }
+inline Floats larger(Floats a, Floats b) { return _mm512_max_ps(a, b); }
 inline Floats rounded(Floats x) { return _mm512_roundscale_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
 inline Floats clamped(Floats x, float low, float high) { return _mm512_min_ps(_mm512_max_ps(x, all(low)), all(high)); }
 inline float sum(Floats x) { return _mm512_reduce_add_ps(x); }
@@ -33,6 +35,9 @@ inline Floats converted(Sums x) { return _mm512_cvtepi32_ps(x); }
 inline Sums load_sums(const void* p) { return _mm512_loadu_si512(p); }
 inline Sums all(int32_t x) { return _mm512_set1_epi32(x); }
 inline Sums subtract(Sums a, Sums b) { return _mm512_sub_epi32(a, b); }
+inline void store_first(uint8_t* p, Sums x, int64_t count) {
+  _mm_mask_storeu_epi8(p, (1u << count) - 1, _mm512_cvtepi32_epi8(x));
+}
 inline void store_sums(void* p, Sums x) { _mm512_storeu_si512(p, x); }
 inline Sums add(Sums a, Sums b) { return _mm512_add_epi32(a, b); }
 inline Sums nearest(Floats x) { return _mm512_cvtps_epi32(x); }
@@ -74,6 +79,10 @@ constexpr int32_t kMoved = 128;
 inline Sums dot_narrow(Sums sums, Sums left, Sums right) {
   asm("vpdpbusd %2, %1, %0" : "+v"(sums) : "v"(left), "v"(right));
   return sums;
+}
+
+inline void put_narrow(NarrowLeft* p, Floats x) {
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm512_cvtepi32_epi8(nearest(x)));
 }
 
 // Of integers of 16 bits.

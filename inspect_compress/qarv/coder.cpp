@@ -5,12 +5,16 @@
 #include <cstdint>
 #include <vector>
 
+#include "buffer.hpp"
+#include "pool.hpp"
+
 namespace {
 
 constexpr int64_t kPrecision = 24;                       // tables.py: PRECISION
 constexpr int64_t kGuessBits = 10;                       // compiled_coder.py: GUESS_BITS
 constexpr int64_t kEscapeBits = 12;                      // of each half of an escaped value
 constexpr int64_t kTables = 256;                         // that a batch's rows can name
+constexpr int64_t kSorted = 1 << 14;                     // positions that are worth a thread's while
 constexpr int64_t kNear = 6;                             // entries to look at before the others are searched
 constexpr uint32_t kLikely = 1 << (kPrecision - 1);
 constexpr uint64_t kLeastRange = uint64_t{1} << 32;
@@ -45,12 +49,25 @@ struct Decoder {
 namespace {
 
 // The positions of a batch in the order in which they are coded: by row, and then as they are.
-std::vector<uint32_t> by_row(const uint8_t* rows, int64_t count) {
-  int64_t next[kTables + 1] = {};
-  for (int64_t n = 0; n < count; ++n) ++next[rows[n] + 1];
-  for (int64_t row = 0; row < kTables; ++row) next[row + 1] += next[row];
-  std::vector<uint32_t> order(count);
-  for (int64_t n = 0; n < count; ++n) order[next[rows[n]]++] = static_cast<uint32_t>(n);
+Buffer<uint32_t> by_row(const uint8_t* rows, int64_t count, int64_t threads) {
+  const int64_t parts = std::clamp<int64_t>(count / kSorted, 1, threads), size = (count + parts - 1) / parts;
+  std::vector<uint32_t> next(parts * kTables);  // of each part: how many of a row it has, and then where they go
+  const auto in_parts = [&](const auto& work) {
+    threads::pool().share(parts, 1, threads, [&](int64_t first, int64_t last) {
+      for (int64_t part = first; part < last; ++part)
+        for (int64_t n = part * size; n < std::min(count, (part + 1) * size); ++n) work(n, next[part * kTables + rows[n]]);
+    });
+  };
+  in_parts([](int64_t, uint32_t& here) { ++here; });
+  uint32_t before = 0;
+  for (int64_t row = 0; row < kTables; ++row)
+    for (int64_t part = 0; part < parts; ++part) {
+      const uint32_t here = next[part * kTables + row];
+      next[part * kTables + row] = before;
+      before += here;
+    }
+  Buffer<uint32_t> order(count);
+  in_parts([to = +order](int64_t n, uint32_t& here) { to[here++] = static_cast<uint32_t>(n); });
   return order;
 }
 
@@ -96,8 +113,11 @@ inline int64_t entry_of(const Tables& tables, int64_t row, const uint32_t* start
 extern "C" {
 
 // Adds a batch; `bytes` has room for 7 more for each symbol. Rows name tables.
-void run_encode(Encoder* encoder, const Tables* tables, const int32_t* symbols, const uint8_t* rows, int64_t count) {
-  for (const uint32_t n : by_row(rows, count)) {
+void run_encode(Encoder* encoder, const Tables* tables, const int32_t* symbols, const uint8_t* rows, int64_t count,
+                int64_t threads) {
+  const Buffer<uint32_t> order = by_row(rows, count, threads);
+  for (int64_t place = 0; place < count; ++place) {
+    const uint32_t n = order[place];
     const int32_t radius = tables->radii[rows[n]];
     const uint32_t* starts = tables->starts + tables->first[rows[n]];
     const int32_t entry = escapes(symbols[n], radius) ? 2 * radius + 1 : symbols[n] + radius;
@@ -114,9 +134,12 @@ void run_encode(Encoder* encoder, const Tables* tables, const int32_t* symbols, 
 
 // The next batch. A symbol 0 that is likely is tried first: what follows need not wait for a division then. False where
 // the bytes are not what symbols of these tables become.
-int64_t run_decode(Decoder* decoder, const Tables* tables, const uint8_t* rows, int64_t count, int32_t* symbols) {
+int64_t run_decode(Decoder* decoder, const Tables* tables, const uint8_t* rows, int64_t count, int32_t* symbols,
+                   int64_t threads) {
   bool escaped = false;
-  for (const uint32_t n : by_row(rows, count)) {
+  const Buffer<uint32_t> order = by_row(rows, count, threads);
+  for (int64_t place = 0; place < count; ++place) {
+    const uint32_t n = order[place];
     const int32_t radius = tables->radii[rows[n]];
     const uint32_t* starts = tables->starts + tables->first[rows[n]];
     const uint64_t scale = decoder->range >> kPrecision;

@@ -26,14 +26,17 @@ void double_line(const float* near, const float* far, int64_t count, float* line
 inline uint8_t to_byte(double sample) { return static_cast<uint8_t>(std::min(std::max(std::nearbyint(sample), 0.0), 255.0)); }
 
 void one_colour(const float* const* lines, const double* factors, const double* zeros, int64_t count,
-                double* __restrict values, uint8_t* __restrict out) {
+                uint8_t* __restrict out) {
   const float *__restrict grey = lines[0], *__restrict first = lines[1], *__restrict second = lines[2];
   for (int64_t n = 0; n < count; ++n) {
     const double sum = factors[0] * (grey[n] - zeros[0]) + factors[1] * (first[n] - zeros[1]);
-    values[n] = sum + factors[2] * (second[n] - zeros[2]);
+    out[n] = to_byte(sum + factors[2] * (second[n] - zeros[2]));
   }
+}
+
+void interleave(const uint8_t* __restrict colours, int64_t count, uint8_t* __restrict out) {
   for (int64_t n = 0; n < count; ++n)
-    out[kPlanes * n] = to_byte(values[n]);
+    for (int64_t colour = 0; colour < kPlanes; ++colour) out[kPlanes * n + colour] = colours[colour * count + n];
 }
 
 }  // namespace
@@ -47,7 +50,7 @@ void run_colours(const float* grey, const float* first, const float* second, int
   const int64_t rows = (height + 1) / 2, columns = (width + 1) / 2;
   threads::pool().share(height, kLines, threads, [&](int64_t start, int64_t stop) {
     std::vector<float> line(columns), doubled(2 * 2 * columns);
-    std::vector<double> values(width);
+    std::vector<uint8_t> colours(kPlanes * width);
     for (int64_t y = start; y < stop; ++y) {
       const float* lines[kPlanes] = {grey + y * width, first + y * width, second + y * width};
       if (halved) {
@@ -58,7 +61,8 @@ void run_colours(const float* grey, const float* first, const float* second, int
         double_line(second + near * columns, second + far * columns, columns, line.data(), doubled.data() + 2 * columns);
       }
       for (int64_t colour = 0; colour < kPlanes; ++colour)
-        one_colour(lines, factors + kPlanes * colour, zeros, width, values.data(), out + kPlanes * y * width + colour);
+        one_colour(lines, factors + kPlanes * colour, zeros, width, colours.data() + colour * width);
+      interleave(colours.data(), width, out + kPlanes * y * width);
     }
   });
 }

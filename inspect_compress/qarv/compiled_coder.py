@@ -18,6 +18,7 @@ from inspect_compress.qarv.range_coder import (
     shortest_stream,
 )
 from inspect_compress.qarv.tables import PRECISION, TOTAL
+from inspect_compress.qarv.threads import threads_here
 
 _GUESS_BITS = 10
 _WORD_BYTES, _INTERVAL_BYTES = 4, 8
@@ -55,14 +56,14 @@ class CompiledCoder:
             raise ValueError("a symbol that no escape can express")
         symbols, rows = np.ascontiguousarray(symbols, np.int32), np.ascontiguousarray(rows)
         passed = (ctypes.addressof(state), ctypes.addressof(self._tables))
-        self._kernels.encode(*passed, symbols.ctypes.data, rows.ctypes.data, len(symbols))
+        self._kernels.encode(*passed, symbols.ctypes.data, rows.ctypes.data, len(symbols), threads_here())
 
     def decode(self, state: RangeDecoder, rows: Rows) -> Symbols:
         """The next batch. Raises OutOfStepError."""
         _check_rows(rows)
         rows, symbols = np.ascontiguousarray(rows), np.empty(len(rows), np.int32)
         passed = (ctypes.addressof(state), ctypes.addressof(self._tables))
-        if not self._kernels.decode(*passed, rows.ctypes.data, len(rows), symbols.ctypes.data):
+        if not self._kernels.decode(*passed, rows.ctypes.data, len(rows), symbols.ctypes.data, threads_here()):
             raise OutOfStepError
         return symbols
 

@@ -230,23 +230,34 @@ void linear_reals(const RealLinear& layer, float* out, int64_t height, int64_t w
   });
 }
 
-// What follows is for latents in a row. Nothing overlaps, so a compiler may take several at once.
-
-void to_rows(const float* __restrict scaled, const float* __restrict table, int64_t latents, float last,
-             uint8_t* __restrict rows) {
-  for (int64_t z = 0; z < latents; ++z)
-    rows[z] = static_cast<uint8_t>(clamped(std::nearbyint(scaled[z] + table[z]), 0.0f, last));
-}
-
-void take_in(const float* __restrict steps, const float* __restrict unit, int64_t latents, Wide::Left* __restrict units,
-             Narrow::Left* __restrict strengths, Narrow::Left* __restrict magnitudes) {
-  for (int64_t z = 0; z < latents; ++z) {
-    const float strength = clamped(steps[z], -kStrength, kStrength);
-    units[z] = static_cast<Wide::Left>(clamped(std::nearbyint(steps[z] * unit[z]), -kWide, kWide));
-    strengths[z] = static_cast<Narrow::Left>(static_cast<int32_t>(strength) + kMoved);
-    magnitudes[z] = static_cast<Narrow::Left>(static_cast<int32_t>(std::fabs(strength)) + kMoved);
+// What a layer makes of latents in a row, and their entries of λ's table, to rows of the probability tables.
+void to_rows(const float* scaled, const float* table, int64_t latents, float last, uint8_t* rows) {
+  for (int64_t z = 0; z < latents; z += kLanes) {
+    const int64_t count = std::min(kLanes, latents - z);
+    const Floats row = add(load(scaled + z), load_first(table + z, count));
+    store_first(rows + z, nearest(clamped(row, 0.0f, last)), count);
   }
 }
+
+// Residuals in a row to units of the features, as integers and as floats; and to how much they are, and its magnitude. All but
+// the floats are written to as far as a register reaches beyond them.
+void take_in(const float* steps, const float* unit, int64_t latents, int16_t* units, float* values, NarrowLeft* strengths) {
+  for (int64_t z = 0; z < latents; z += kLanes) {
+    const int64_t count = std::min(kLanes, latents - z);
+    const Floats step = load_first(steps + z, count);
+    const Floats value = clamped(rounded(multiply(step, load_first(unit + z, count))), -kWide, kWide);
+    store(values + z, value);
+    store_wide(units + z, value);
+    put_narrow(strengths + z, add(clamped(step, -kStrength, kStrength), all(static_cast<float>(kMoved))));
+  }
+  for (int64_t z = 0; z < latents; z += kLanes) {
+    const Floats step = load_first(steps + z, std::min(kLanes, latents - z));
+    const Floats magnitude = larger(step, subtract(all(0.0f), step));
+    put_narrow(strengths + latents + z, add(clamped(magnitude, 0.0f, kStrength), all(static_cast<float>(kMoved))));
+  }
+}
+
+// What follows is for numbers of which nothing overlaps, so a compiler may take several at once.
 
 void multiply_each(const float* __restrict values, const float* __restrict factors, int64_t count,
                    float* __restrict out) {
@@ -265,13 +276,9 @@ void round_each(const float* __restrict residuals, const uint8_t* __restrict row
   }
 }
 
-void add_integers(const Wide::Left* __restrict integers, int64_t count, float* __restrict to) {
-  for (int64_t n = 0; n < count; ++n) to[n] += integers[n];
-}
-
 void scaled_product(const Linear& layer, const Wide::Left* inputs, int64_t count, float* out) {
-  const auto scaled = [&](int64_t row, int64_t output, Sums sums) {
-    store(out + row * layer.outputs + output, multiply(converted(sums), load(layer.scale + output)));
+  const auto scaled = [out, outputs = layer.outputs, scale = layer.scale](int64_t row, int64_t output, Sums sums) {
+    store(out + row * outputs + output, multiply(converted(sums), load(scale + output)));
   };
   product<Wide>(inputs, layer.weights, layer.inputs, count, layer.outputs, one_by_one(scaled));
 }
@@ -302,21 +309,23 @@ void run_block(const Block* given, const int16_t* f, int16_t* out, const Map* ma
                     inputs + n * channels);
           biases[n] = block.up_bias + index * hidden;
         }
-      const auto rectified = [&](auto vectors, int64_t row, int64_t output, const Sums* sums) {
+      const auto rectified = [=, to = +between, shifts = block.up_shift, biases = &biases[0]](
+                                 auto vectors, int64_t row, int64_t output, const Sums* sums) {
         const auto halved = [&](int64_t v) {
           const Sums biased = add(sums[v], load_sums(biases[row] + output + v * kLanes));
-          return shifted_right(biased, load_sums(block.up_shift + output + v * kLanes));
+          return shifted_right(biased, load_sums(shifts + output + v * kLanes));
         };
         for (int64_t v = 0; v + 1 < vectors; v += 2)
-          put_narrow(between + row * hidden + output + v * kLanes, clamped_wide(packed(halved(v), halved(v + 1)), 0, kNarrow));
+          put_narrow(to + row * hidden + output + v * kLanes, clamped_wide(packed(halved(v), halved(v + 1)), 0, kNarrow));
       };
       product<Narrow>(inputs, block.up, channels, rows * columns, hidden, rectified);
-      const auto added = [&](auto vectors, int64_t row, int64_t output, const Sums* sums) {
+      const auto added = [=, scales = block.down_scale, biases = block.down_bias](auto vectors, int64_t row,
+                                                                                  int64_t output, const Sums* sums) {
         const int64_t line = picture * height + y + row / columns;
         const int64_t place = (line * width + x + row % columns) * channels + output;
         const auto result = [&](int64_t v, Sums before) {
-          const Floats value = multiply(converted(sums[v]), load(block.down_scale + output + v * kLanes));
-          const Floats biased = add(value, load(block.down_bias + output + v * kLanes));
+          const Floats value = multiply(converted(sums[v]), load(scales + output + v * kLanes));
+          const Floats biased = add(value, load(biases + output + v * kLanes));
           return nearest(multiply_add(converted(before), all(kHalfWord), biased));
         };
         for (int64_t v = 0; v + 1 < vectors; v += 2) {
@@ -356,29 +365,29 @@ void run_tell(const Tell* tell, int16_t* f, const float* said, const float* unit
   const Linear& back = tell->back;
   const int64_t channels = back.outputs, residuals = tell->residuals;
   in_parts(count, 1, threads, [&](int64_t start, int64_t stop) {
-    const Buffer<int16_t> units(kChunk * back.inputs);
-    const Buffer<NarrowLeft> strengths(kChunk * tell->strengths);
-    const Buffer<float> told(kChunk * channels);
+    const int64_t padded = (residuals + kLanes - 1) / kLanes * kLanes;
+    const Buffer<int16_t> units(kChunk * back.inputs + kLanes);
+    const Buffer<NarrowLeft> strengths(kChunk * tell->strengths + kLanes);
+    const Buffer<float> values(kChunk * padded), told(kChunk * channels + kLanes);
     std::fill_n(+units, kChunk * back.inputs, 0);
     std::fill_n(+strengths, kChunk * tell->strengths, 0);
     for (int64_t first = start; first < stop; first += kChunk) {
       const int64_t chunk = std::min(kChunk, stop - first);
-      for (int64_t n = 0; n < chunk; ++n) {
-        NarrowLeft* to = strengths + n * tell->strengths;
-        take_in(said + (first + n) * residuals, unit + (first + n) * step, residuals, units + n * back.inputs, to,
-                to + residuals);
-      }
+      for (int64_t n = 0; n < chunk; ++n)
+        take_in(said + (first + n) * residuals, unit + (first + n) * step, residuals, units + n * back.inputs,
+                values + n * padded, strengths + n * tell->strengths);
       scaled_product(back, units, chunk, told);
-      const auto in_context = [&](int64_t row, int64_t output, Sums sums) {
-        const Floats value = converted(subtract(sums, load_sums(tell->context_moved + output)));
-        const Floats scaled = multiply(value, load(tell->context_scale + output));
-        float* here = told + row * channels + output;
-        store(here, add(load(here), add(scaled, load(tell->context_bias + output))));
+      const auto in_context = [to = +told, channels, moved = tell->context_moved, scale = tell->context_scale,
+                               bias = tell->context_bias](int64_t row, int64_t output, Sums sums) {
+        const Floats value = multiply(converted(subtract(sums, load_sums(moved + output))), load(scale + output));
+        float* here = to + row * channels + output;
+        store(here, add(load(here), add(value, load(bias + output))));
       };
       product<Narrow>(strengths, tell->context, tell->strengths, chunk, channels, one_by_one(in_context));
       for (int64_t n = 0; n < chunk; ++n) {
-        float* here = told + n * channels;
-        add_integers(units + n * back.inputs, residuals, here + tell->first);
+        float *here = told + n * channels, *said_here = here + tell->first;
+        for (int64_t z = 0; z < padded; z += kLanes)
+          store(said_here + z, add(load(said_here + z), load(values + n * padded + z)));
         int16_t* features = f + places[first + n] * channels;
         for (int64_t c = 0; c < channels; c += kLanes)
           store_wide(features + c, clamped(add(load(here + c), load(features + c)), -kWide, kWide));

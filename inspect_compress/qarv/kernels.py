@@ -190,8 +190,8 @@ class Kernels:
         self.round = self._function("run_round", 8)
         self.colours = self._function("run_colours", 10)
         self.grey = self._function("run_grey", 4)
-        self.encode = self._function("run_encode", 5)
-        self.decode = self._function("run_decode", 5, ctypes.c_int64)
+        self.encode = self._function("run_encode", 6)
+        self.decode = self._function("run_decode", 6, ctypes.c_int64)
         self.usable = bool(self._library.usable()) and name in _capabilities()
         """Whether this processor has the instructions, and torch is not told by ATEN_CPU_CAPABILITY to do without."""
         self.lanes, self.moved = self._library.lanes(), self._library.moved()

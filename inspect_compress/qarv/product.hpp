@@ -65,7 +65,7 @@ __attribute__((noinline)) void tile(const typename Factors::Left* left, const ty
 
 template <class Factors, int64_t VECTORS, class Take>
 void columns(const typename Factors::Left* left, const typename Factors::Right* right, int64_t inputs, int64_t rows,
-             int64_t output, const Take& take) {
+             int64_t output, Take take) {
   typename Factors::Total sums[kTileRows * VECTORS];
   right += output * inputs;
   for (int64_t row = 0; row < rows;) {
@@ -78,10 +78,11 @@ void columns(const typename Factors::Left* left, const typename Factors::Right* 
 
 // The sums of products of `rows` rows of `left`, `(rows, inputs)`, with all of `right`,
 // `(outputs / kLanes, inputs / group, kLanes, group)`, given to `take(vectors, row, output, sums)`: so many vectors, of
-// kLanes sums each.
+// kLanes sums each. What `take` needs it had better hold itself: for all that a compiler knows, a byte that it writes is a part
+// of anything else.
 template <class Factors, class Take>
 void product(const typename Factors::Left* left, const typename Factors::Right* right, int64_t inputs, int64_t rows,
-             int64_t outputs, const Take& take) {
+             int64_t outputs, Take take) {
   int64_t output = 0;
   for (; output + kTileVectors * kLanes <= outputs; output += kTileVectors * kLanes)
     columns<Factors, kTileVectors>(left, right, inputs, rows, output, take);
@@ -96,8 +97,8 @@ void product(const typename Factors::Left* left, const typename Factors::Right* 
 
 // What `product` takes, of a `take(row, output, sums)` for one vector.
 template <class Take>
-auto one_by_one(const Take& take) {
-  return [&take](auto vectors, int64_t row, int64_t output, const auto* sums) {
+auto one_by_one(Take take) {
+  return [take](auto vectors, int64_t row, int64_t output, const auto* sums) {
     for (int64_t v = 0; v < vectors; ++v) take(row, output + v * kLanes, sums[v]);
   };
 }
