@@ -50,10 +50,11 @@ inline void store_sums(void* p, Sums x) { _mm256_storeu_si256(static_cast<__m256
 inline Sums add(Sums a, Sums b) { return _mm256_add_epi32(a, b); }
 inline Sums nearest(Floats x) { return _mm256_cvtps_epi32(x); }
 inline Sums shifted_right(Sums x, Sums bits) { return _mm256_srav_epi32(x, bits); }
-inline int32_t sum(Sums x) {
-  const __m128i four = _mm_add_epi32(_mm256_castsi256_si128(x), _mm256_extracti128_si256(x, 1));
-  const __m128i two = _mm_add_epi32(four, _mm_unpackhi_epi64(four, four));
-  return _mm_cvtsi128_si32(two) + _mm_extract_epi32(two, 1);
+// The sum of `low` in the lower half of the result, that of `high` in the upper one.
+inline int64_t sums_of(Sums low, Sums high) {
+  const Sums each = add(_mm256_unpacklo_epi32(low, high), _mm256_unpackhi_epi32(low, high));
+  const __m128i four = _mm_add_epi32(_mm256_castsi256_si128(each), _mm256_extracti128_si256(each, 1));
+  return _mm_cvtsi128_si64(_mm_add_epi32(four, _mm_unpackhi_epi64(four, four)));
 }
 
 // Integers of 16 bits, two in each lane of sums. Of two registers, `low_pairs` and `high_pairs` make pairs, in an order that

@@ -42,7 +42,13 @@ inline void store_sums(void* p, Sums x) { _mm512_storeu_si512(p, x); }
 inline Sums add(Sums a, Sums b) { return _mm512_add_epi32(a, b); }
 inline Sums nearest(Floats x) { return _mm512_cvtps_epi32(x); }
 inline Sums shifted_right(Sums x, Sums bits) { return _mm512_srav_epi32(x, bits); }
-inline int32_t sum(Sums x) { return _mm512_reduce_add_epi32(x); }
+// The sum of `low` in the lower half of the result, that of `high` in the upper one.
+inline int64_t sums_of(Sums low, Sums high) {
+  const Sums each = add(_mm512_unpacklo_epi32(low, high), _mm512_unpackhi_epi32(low, high));
+  const __m256i eight = _mm256_add_epi32(_mm512_castsi512_si256(each), _mm512_extracti64x4_epi64(each, 1));
+  const __m128i four = _mm_add_epi32(_mm256_castsi256_si128(eight), _mm256_extracti128_si256(eight, 1));
+  return _mm_cvtsi128_si64(_mm_add_epi32(four, _mm_unpackhi_epi64(four, four)));
+}
 
 // Integers of 16 bits, two in each lane of sums. Of two registers, `low_pairs` and `high_pairs` make pairs, in an order that
 // `packed` undoes; it saturates.

@@ -49,27 +49,39 @@ struct Decoder {
 namespace {
 
 // The positions of a batch in the order in which they are coded: by row, and then as they are.
-Buffer<uint32_t> by_row(const uint8_t* rows, int64_t count, int64_t threads) {
-  const int64_t parts = std::clamp<int64_t>(count / kSorted, 1, threads), size = (count + parts - 1) / parts;
-  std::vector<uint32_t> next(parts * kTables);  // of each part: how many of a row it has, and then where they go
-  const auto in_parts = [&](const auto& work) {
-    threads::pool().share(parts, 1, threads, [&](int64_t first, int64_t last) {
-      for (int64_t part = first; part < last; ++part)
-        for (int64_t n = part * size; n < std::min(count, (part + 1) * size); ++n) work(n, next[part * kTables + rows[n]]);
-    });
-  };
-  in_parts([](int64_t, uint32_t& here) { ++here; });
-  uint32_t before = 0;
-  for (int64_t row = 0; row < kTables; ++row)
-    for (int64_t part = 0; part < parts; ++part) {
-      const uint32_t here = next[part * kTables + row];
-      next[part * kTables + row] = before;
-      before += here;
+class ByRow {
+ public:
+  ByRow(const uint8_t* rows, int64_t count, int64_t threads) : order_(count), ends_(kTables) {
+    const int64_t parts = std::clamp<int64_t>(count / kSorted, 1, threads), size = (count + parts - 1) / parts;
+    std::vector<uint32_t> next(parts * kTables);  // of each part: how many of a row it has, and then where they go
+    const auto in_parts = [&](const auto& work) {
+      threads::pool().share(parts, 1, threads, [&](int64_t first, int64_t last) {
+        for (int64_t part = first; part < last; ++part)
+          for (int64_t n = part * size; n < std::min(count, (part + 1) * size); ++n)
+            work(n, next[part * kTables + rows[n]]);
+      });
+    };
+    in_parts([](int64_t, uint32_t& here) { ++here; });
+    uint32_t before = 0;
+    for (int64_t row = 0; row < kTables; ++row) {
+      for (int64_t part = 0; part < parts; ++part) {
+        const uint32_t here = next[part * kTables + row];
+        next[part * kTables + row] = before;
+        before += here;
+      }
+      ends_[row] = before;
     }
-  Buffer<uint32_t> order(count);
-  in_parts([to = +order](int64_t n, uint32_t& here) { to[here++] = static_cast<uint32_t>(n); });
-  return order;
-}
+    in_parts([to = +order_](int64_t n, uint32_t& here) { to[here++] = static_cast<uint32_t>(n); });
+  }
+
+  // Where the positions of a row begin, and end.
+  const uint32_t* begin(int64_t row) const { return order_ + (row ? ends_[row - 1] : 0); }
+  const uint32_t* end(int64_t row) const { return order_ + ends_[row]; }
+
+ private:
+  Buffer<uint32_t> order_;
+  std::vector<uint32_t> ends_;
+};
 
 inline bool escapes(int32_t symbol, int32_t radius) { return symbol > radius || symbol < -radius; }
 
@@ -108,6 +120,32 @@ inline int64_t entry_of(const Tables& tables, int64_t row, const uint32_t* start
   return entry;
 }
 
+// The symbols at positions whose table is the same. A symbol 0 that is likely is tried first: what follows need not wait for
+// a division then. False as `run_decode`.
+bool decode_row(Decoder& given, const Tables& tables, int64_t row, const uint32_t* begin, const uint32_t* end,
+                int32_t* symbols, bool& escaped) {
+  Decoder decoder = given;
+  const int32_t radius = tables.radii[row];
+  const uint32_t* starts = tables.starts + tables.first[row];
+  const uint64_t zero = starts[radius], width = starts[radius + 1] - zero;
+  for (const uint32_t* n = begin; n < end; ++n) {
+    const uint64_t scale = decoder.range >> kPrecision;
+    if (width >= kLikely && decoder.offset - scale * zero < scale * width) {
+      symbols[*n] = 0;
+      advance(decoder, scale, zero, width);
+      continue;
+    }
+    const uint64_t number = decoder.offset / scale;
+    if (number >> kPrecision) return false;
+    const int64_t entry = entry_of(tables, row, starts, number);
+    symbols[*n] = static_cast<int32_t>(entry) - radius;
+    escaped |= symbols[*n] > radius;
+    advance(decoder, scale, starts[entry], starts[entry + 1] - starts[entry]);
+  }
+  given = decoder;
+  return true;
+}
+
 }  // namespace
 
 extern "C" {
@@ -115,14 +153,14 @@ extern "C" {
 // Adds a batch; `bytes` has room for 7 more for each symbol. Rows name tables.
 void run_encode(Encoder* encoder, const Tables* tables, const int32_t* symbols, const uint8_t* rows, int64_t count,
                 int64_t threads) {
-  const Buffer<uint32_t> order = by_row(rows, count, threads);
-  for (int64_t place = 0; place < count; ++place) {
-    const uint32_t n = order[place];
-    const int32_t radius = tables->radii[rows[n]];
-    const uint32_t* starts = tables->starts + tables->first[rows[n]];
-    const int32_t entry = escapes(symbols[n], radius) ? 2 * radius + 1 : symbols[n] + radius;
-    put(*encoder, starts[entry], starts[entry + 1] - starts[entry]);
-  }
+  const ByRow order(rows, count, threads);
+  for (int64_t row = 0; row < kTables; ++row)
+    for (const uint32_t* n = order.begin(row); n < order.end(row); ++n) {
+      const int32_t symbol = symbols[*n], radius = tables->radii[row];
+      const uint32_t* starts = tables->starts + tables->first[row];
+      const int32_t entry = escapes(symbol, radius) ? 2 * radius + 1 : symbol + radius;
+      put(*encoder, starts[entry], starts[entry + 1] - starts[entry]);
+    }
   constexpr uint64_t width = uint64_t{1} << (kPrecision - kEscapeBits);
   for (int64_t n = 0; n < count; ++n) {
     if (!escapes(symbols[n], tables->radii[rows[n]])) continue;
@@ -132,28 +170,15 @@ void run_encode(Encoder* encoder, const Tables* tables, const int32_t* symbols, 
   }
 }
 
-// The next batch. A symbol 0 that is likely is tried first: what follows need not wait for a division then. False where
-// the bytes are not what symbols of these tables become.
+// The next batch. False where the bytes are not what symbols of these tables become.
 int64_t run_decode(Decoder* decoder, const Tables* tables, const uint8_t* rows, int64_t count, int32_t* symbols,
                    int64_t threads) {
   bool escaped = false;
-  const Buffer<uint32_t> order = by_row(rows, count, threads);
-  for (int64_t place = 0; place < count; ++place) {
-    const uint32_t n = order[place];
-    const int32_t radius = tables->radii[rows[n]];
-    const uint32_t* starts = tables->starts + tables->first[rows[n]];
-    const uint64_t scale = decoder->range >> kPrecision;
-    int64_t entry = radius;
-    if (starts[radius + 1] - starts[radius] < kLikely || decoder->offset < scale * starts[radius] ||
-        decoder->offset >= scale * starts[radius + 1]) {
-      const uint64_t number = decoder->offset / scale;
-      if (number >> kPrecision) return false;
-      entry = entry_of(*tables, rows[n], starts, number);
-    }
-    symbols[n] = static_cast<int32_t>(entry) - radius;
-    escaped |= symbols[n] > radius;
-    advance(*decoder, scale, starts[entry], starts[entry + 1] - starts[entry]);
-  }
+  const ByRow order(rows, count, threads);
+  for (int64_t row = 0; row < kTables; ++row)
+    if (order.begin(row) < order.end(row) &&
+        !decode_row(*decoder, *tables, row, order.begin(row), order.end(row), symbols, escaped))
+      return false;
   constexpr uint64_t width = uint64_t{1} << (kPrecision - kEscapeBits);
   for (int64_t n = 0; escaped && n < count; ++n) {
     if (symbols[n] <= tables->radii[rows[n]]) continue;

@@ -24,7 +24,7 @@
 namespace {
 
 constexpr int64_t kChunk = kBand * kColumns;
-constexpr int64_t kParts = 8;            // that each thread takes of a layer, for those that come late
+constexpr int64_t kParts = 4;            // that each thread takes of a layer, for those that come late
 constexpr int64_t kStride = 8;           // lapped.py: BLOCK
 constexpr int64_t kSupport = 2 * kStride;
 constexpr int16_t kNarrow = 127;         // products.py: NARROW
@@ -141,9 +141,19 @@ void in_bands(int64_t pictures, int64_t height, int64_t width, int64_t threads, 
   });
 }
 
-inline int64_t index_at(const Map& map, int64_t picture, int64_t y, int64_t x) {
-  return map.index[picture * map.cells + y / map.rows * map.cells_in_row + x / map.columns];
-}
+// Of one row of places.
+class Indexes {
+ public:
+  Indexes(const Map& map, int64_t picture, int64_t y)
+      : cells_(map.index + picture * map.cells + y / map.rows * map.cells_in_row),
+        columns_(map.cells_in_row > 1 ? map.columns : 0) {}
+
+  int64_t at(int64_t x) const { return columns_ ? cells_[x / columns_] : *cells_; }
+
+ private:
+  const int64_t* cells_;
+  int64_t columns_;
+};
 
 struct Moments {
   double total, power;
@@ -158,7 +168,10 @@ Moments moments(const float* filtered, int64_t channels) {
     power = dot_wide(power, whole, whole);
     largest = larger(largest, magnitudes(whole));
   }
-  if (!any_over(largest, kSquared)) return {double(sum(total)), double(static_cast<uint32_t>(sum(power)))};
+  if (!any_over(largest, kSquared)) {
+    const int64_t both = sums_of(total, power);
+    return {static_cast<double>(static_cast<int32_t>(both)), static_cast<double>(static_cast<uint64_t>(both) >> 32)};
+  }
   Doubles totals = no_doubles(), powers = no_doubles();
   for (int64_t c = 0; c < channels; c += kLanes) {
     const Floats whole = rounded(load(filtered + c));
@@ -298,17 +311,21 @@ void run_block(const Block* given, const int16_t* f, int16_t* out, const Map* ma
                                                            int64_t columns) {
       around.band(picture, y, x, columns, filtered);
       const int32_t* biases[kChunk];
+      int64_t places[kChunk];
       Normal normals[kChunk];
       for (int64_t row = 0; row < rows; ++row)
         for (int64_t place = row * kColumns; place < row * kColumns + columns; ++place)
           normals[place] = normal_of(block, filtered + place * channels);
-      for (int64_t row = 0, n = 0; row < rows; ++row)
+      for (int64_t row = 0, n = 0; row < rows; ++row) {
+        const Indexes indexes(*map, picture, y + row);
         for (int64_t column = 0; column < columns; ++column, ++n) {
-          const int64_t index = index_at(*map, picture, y + row, x + column), place = row * kColumns + column;
+          const int64_t index = indexes.at(x + column), place = row * kColumns + column;
           normalise(filtered + place * channels, channels, normals[place], block.scale + index * channels,
                     inputs + n * channels);
           biases[n] = block.up_bias + index * hidden;
+          places[n] = (((picture * height) + y + row) * width + x + column) * channels;
         }
+      }
       const auto rectified = [=, to = +between, shifts = block.up_shift, biases = &biases[0]](
                                  auto vectors, int64_t row, int64_t output, const Sums* sums) {
         const auto halved = [&](int64_t v) {
@@ -319,10 +336,9 @@ void run_block(const Block* given, const int16_t* f, int16_t* out, const Map* ma
           put_narrow(to + row * hidden + output + v * kLanes, clamped_wide(packed(halved(v), halved(v + 1)), 0, kNarrow));
       };
       product<Narrow>(inputs, block.up, channels, rows * columns, hidden, rectified);
-      const auto added = [=, scales = block.down_scale, biases = block.down_bias](auto vectors, int64_t row,
-                                                                                  int64_t output, const Sums* sums) {
-        const int64_t line = picture * height + y + row / columns;
-        const int64_t place = (line * width + x + row % columns) * channels + output;
+      const auto added = [=, places = &places[0], scales = block.down_scale, biases = block.down_bias](
+                             auto vectors, int64_t row, int64_t output, const Sums* sums) {
+        const int64_t place = places[row] + output;
         const auto result = [&](int64_t v, Sums before) {
           const Floats value = multiply(converted(sums[v]), load(scales + output + v * kLanes));
           const Floats biased = add(value, load(biases + output + v * kLanes));
@@ -447,11 +463,12 @@ void run_encoder_block(const EncoderBlock* given, const float* f, float* out, co
             between = Buffer<float>(kChunk * hidden)](int64_t picture, int64_t y, int64_t x, int64_t rows,
                                                       int64_t columns) {
       around.band(picture, y, x, columns, filtered);
-      for (int64_t row = 0, n = 0; row < rows; ++row)
-        for (int64_t column = 0; column < columns; ++column, ++n) {
-          const float* cell = table + index_at(*map, picture, y + row, x + column) * 2 * channels;
-          normalise_reals(filtered + (row * kColumns + column) * channels, channels, cell, inputs + n * channels);
-        }
+      for (int64_t row = 0, n = 0; row < rows; ++row) {
+        const Indexes indexes(*map, picture, y + row);
+        for (int64_t column = 0; column < columns; ++column, ++n)
+          normalise_reals(filtered + (row * kColumns + column) * channels, channels,
+                          table + indexes.at(x + column) * 2 * channels, inputs + n * channels);
+      }
       const auto rectified = [&](int64_t row, int64_t output, Floats sums) {
         store(between + row * hidden + output, at_least_zero(add(sums, load(block.up_bias + output))));
       };

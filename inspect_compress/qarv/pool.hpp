@@ -8,6 +8,7 @@
 #include <atomic>
 #include <condition_variable>
 #include <cstdint>
+#include <deque>
 #include <mutex>
 #include <system_error>
 #include <thread>
@@ -31,14 +32,15 @@ class Pool {
       const std::lock_guard<std::mutex> lock(state_);
       work_ = &work;
       call_ = [](const void* one, int64_t start, int64_t stop) { (*static_cast<const Work*>(one))(start, stop); };
-      count_ = count;
       step_ = step;
-      next_ = 0;
+      parts_.clear();
+      for (int64_t n = 0; n <= helpers; ++n)
+        parts_.emplace_back(n * count / (helpers + 1), (n + 1) * count / (helpers + 1));
       open_ = true;
       ++number_;
     }
     for (int64_t n = 0; n < helpers; ++n) wake_.notify_one();
-    take_parts();
+    take_parts(0);
     {
       const std::lock_guard<std::mutex> lock(state_);
       open_ = false;
@@ -51,7 +53,7 @@ class Pool {
   // Has so many threads wait, or as many as the system lets there be.
   int64_t start(int64_t helpers) {
     try {
-      for (; started_ < helpers; ++started_) std::thread([this] { wait_and_help(); }).detach();
+      for (; started_ < helpers; ++started_) std::thread([this, number = started_ + 1] { wait_and_help(number); }).detach();
     } catch (const std::system_error&) {
     }
     return std::min(helpers, started_);
@@ -59,11 +61,23 @@ class Pool {
 
   static constexpr int64_t kTries = 60000;  // most of a millisecond, in which the next layer may have begun
 
-  void take_parts() {
-    for (int64_t start; (start = next_.fetch_add(step_)) < count_;) call_(work_, start, std::min(count_, start + step_));
+  // What a thread may take next of a share that is its own as long as others have work: so much of what it computed in the
+  // layer before lies near it.
+  struct Parts {
+    Parts(int64_t first, int64_t last) : next(first), end(last) {}
+    alignas(64) std::atomic<int64_t> next;
+    int64_t end;
+  };
+
+  void take_parts(size_t own) {
+    for (size_t n = 0; n < parts_.size(); ++n) {
+      Parts& parts = parts_[(own + n) % parts_.size()];
+      for (int64_t start; (start = parts.next.fetch_add(step_)) < parts.end;)
+        call_(work_, start, std::min(parts.end, start + step_));
+    }
   }
 
-  void wait_and_help() {
+  void wait_and_help(size_t own) {
     for (uint64_t seen = 0;;) {
       for (int64_t tries = 0; tries < kTries && number_.load(std::memory_order_relaxed) == seen; ++tries)
         __builtin_ia32_pause();
@@ -74,7 +88,7 @@ class Pool {
         if (!open_) continue;
         ++helping_;
       }
-      take_parts();
+      take_parts(own);
       helping_.fetch_sub(1, std::memory_order_release);
     }
   }
@@ -88,8 +102,8 @@ class Pool {
   std::atomic<int64_t> helping_{0};        // threads, without the one that asks
   const void* work_;
   void (*call_)(const void*, int64_t, int64_t);
-  int64_t count_, step_;
-  std::atomic<int64_t> next_;
+  int64_t step_;
+  std::deque<Parts> parts_;                // of each thread
 };
 
 inline std::atomic<Pool*> made{nullptr};
