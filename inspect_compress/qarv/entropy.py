@@ -49,7 +49,7 @@ class LevelWriter:
 
     def put(self, symbols: Symbols, rows: Rows) -> None:
         """Add a batch: int32 symbols, `(N,)`, at most SYMBOL_LIMIT, and their rows, uint8, `(N,)`."""
-        self.crc = google_crc32c.extend(self.crc, symbols.astype("<i4").tobytes())
+        self.crc = _extended(self.crc, symbols)
         self._encoder.put(symbols, rows)
 
     def finish(self) -> bytes:
@@ -68,9 +68,16 @@ class LevelReader:
     def get(self, rows: Rows) -> Symbols:
         """The next batch: int32, `(N,)`. Raises OutOfStepError where the bytes do not fit the tables."""
         symbols = self._decoder.get(rows)
-        self.crc = google_crc32c.extend(self.crc, symbols.astype("<i4").tobytes())
+        self.crc = _extended(self.crc, symbols)
         return symbols
 
     def bits_of_each(self, symbols: Symbols, rows: Rows) -> NDArray[np.float32]:
         """What the symbols of a batch cost, `(N,)`: see Models."""
         return self._models.bits_of_each(symbols, rows)
+
+
+def _extended(crc: int, symbols: Symbols) -> int:
+    """A CRC-32C continued with symbols as little-endian int32."""
+    data = symbols.astype("<i4", copy=False).view(np.uint8)
+    data.flags.writeable = False  # what the compiled module asks of an array that it is to read in place
+    return int(google_crc32c.extend(crc, data if google_crc32c.implementation == "c" else data.tobytes()))

@@ -106,7 +106,10 @@ template <class AnyFilter, class Number>
 class Filtered {
  public:
   Filtered(const AnyFilter& by, const Number* f, int64_t height, int64_t width)
-      : by_(by), f_(f), height_(height), width_(width), edges_(kAround * kLine * by.channels) {}
+      : by_(by), f_(f), height_(height), width_(width), edges_(kAround * kLine * by.channels),
+        outside_(kLine * by.channels) {
+    std::fill_n(+outside_, kLine * by.channels, Number{0});
+  }
 
   // The filtered features of `columns` places, at most kColumns, from `(y, x)` on, and of those below, to
   // `(kBand, kColumns, channels)`. What is there behind the last of them is written to as well.
@@ -127,19 +130,20 @@ class Filtered {
   // The places from `(y, x)` on, a patch wide with its surroundings: as they are where they lie inside, else copied.
   const Number* around(const Number* f, int64_t row, int64_t y, int64_t x) const {
     const int64_t channels = by_.channels;
-    if (x >= 0 && x + kLine <= width_ && y >= 0 && y < height_) return f + (y * width_ + x) * channels;
+    if (y < 0 || y >= height_) return outside_;
+    if (x >= 0 && x + kLine <= width_) return f + (y * width_ + x) * channels;
     Number* copy = edges_ + row * kLine * channels;
-    std::fill_n(copy, kLine * channels, Number{0});
     const int64_t first = std::max<int64_t>(x, 0), last = std::min(x + kLine, width_);
-    if (y >= 0 && y < height_)
-      std::copy_n(f + (y * width_ + first) * channels, (last - first) * channels, copy + (first - x) * channels);
+    std::fill_n(copy, (first - x) * channels, Number{0});
+    std::copy_n(f + (y * width_ + first) * channels, (last - first) * channels, copy + (first - x) * channels);
+    std::fill_n(copy + (last - x) * channels, (x + kLine - last) * channels, Number{0});
     return copy;
   }
 
   const AnyFilter& by_;
   const Number* f_;
   int64_t height_, width_;
-  Buffer<Number> edges_;
+  Buffer<Number> edges_, outside_;
 };
 
 }  // namespace

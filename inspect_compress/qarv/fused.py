@@ -7,6 +7,7 @@ for, or whose sums could leave 32 bits, is left to torch.
 import ctypes
 from collections.abc import Sequence
 from contextlib import suppress
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -199,7 +200,7 @@ class _Rows:
         _check(f.shape[-1] == self._linear.inputs)
         table, step = _for_places(table, f.shape[0], places.shape[0], latents)
         out = torch.empty(f.shape[0], places.shape[0], latents, dtype=torch.uint8)
-        where, count = _in_all(places, f), out.shape[0] * out.shape[1]
+        where, count = _in_all(places, f.shape[:3]), out.shape[0] * out.shape[1]
         addresses = (self._linear.passed, f.data_ptr(), where.data_ptr(), table.data_ptr())
         self._kernels.rows(*addresses, step, latents, SCALE_STEPS - 1, out.data_ptr(), count, threads_here())
         return out
@@ -229,7 +230,7 @@ class _Tell:
         _check(f.dtype == _FEATURES and f.is_contiguous() and f.shape[-1] == self._back.outputs)
         _check(channels == self._tell.residuals and steps.shape[:2] == (f.shape[0], places.shape[0]))
         unit, step = _for_places(unit, f.shape[0], places.shape[0], channels)
-        where, count = _in_all(places, f), steps.shape[0] * steps.shape[1]
+        where, count = _in_all(places, f.shape[:3]), steps.shape[0] * steps.shape[1]
         addresses = (self._passed, f.data_ptr(), steps.data_ptr(), unit.data_ptr())
         self._kernels.tell(*addresses, step, where.data_ptr(), count, threads_here())
 
@@ -360,7 +361,7 @@ class _Wanted:
         _check(f.shape == h.shape and f.shape[-1] == self._width)
         gain, step = _for_places(gain, f.shape[0], places.shape[0], channels)
         out = torch.empty(f.shape[0], places.shape[0], channels)
-        where, count = _in_all(places, f), out.shape[0] * out.shape[1]
+        where, count = _in_all(places, f.shape[:3]), out.shape[0] * out.shape[1]
         addresses = (ctypes.addressof(self._posterior), f.data_ptr(), h.data_ptr(), gain.data_ptr())
         self._kernels.posterior(*addresses, step, where.data_ptr(), channels, out.data_ptr(), count, threads_here())
         return out
@@ -481,11 +482,12 @@ def _each(tensor: Tensor) -> list[int]:
     return [tensor.data_ptr() + n * tensor.stride(0) * tensor.element_size() for n in range(tensor.shape[0])]
 
 
-def _in_all(places: Tensor, f: Tensor) -> Tensor:
-    """Places, `(N,)`, of features `(B, H, W, C)`, counted through all pictures, `(B * N,)`."""
-    if f.shape[0] == 1:
-        return places.contiguous()
-    return (places + torch.arange(f.shape[0])[:, None] * (f.shape[1] * f.shape[2])).flatten()
+@lru_cache(maxsize=16)
+@torch.inference_mode(mode=False)
+def _in_all(places: Tensor, shape: torch.Size) -> Tensor:
+    """Places, `(N,)`, of pictures `(B, H, W)`, counted through all of them, `(B * N,)`."""
+    pictures, height, width = shape
+    return (places + torch.arange(pictures)[:, None] * (height * width)).flatten()
 
 
 def _for_places(table: Tensor, pictures: int, places: int, channels: int) -> tuple[Tensor, int]:

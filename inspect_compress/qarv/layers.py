@@ -5,6 +5,7 @@ Of what is given to them, tensors are those of a layer in a weight file by their
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Protocol
 
 import numpy as np
@@ -40,9 +41,15 @@ class ExactConditions:
 
     def spread(self, table: Tensor, height: int, width: int) -> Tensor:
         """Rows of a table, `(256, C)`, for the positions of a stride: `(B or 1, height or 1, width or 1, C)`."""
-        index = self.index[:1] if self.index.stride(0) == 0 else self.index
-        rows = table.index_select(0, index.flatten()).unflatten(0, index.shape)
-        return Conditions.spread(rows, height, width)
+        if self._everywhere is not None:
+            return table.narrow(0, self._everywhere, 1)[None, None]
+        return Conditions.spread(table[self.index], height, width)
+
+    @cached_property
+    def _everywhere(self) -> int | None:
+        """The index, where it is the same for all positions of all pictures because it is given only once."""
+        once = self.index.shape[1:] == (1, 1) and (self.index.shape[0] == 1 or self.index.stride(0) == 0)
+        return int(self.index[0]) if once else None
 
 
 BlockLayer = Callable[[Tensor, ExactConditions], Tensor]
