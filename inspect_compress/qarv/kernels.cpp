@@ -4,7 +4,7 @@
 //
 // Compiled twice by setup.py, for AVX2 and for AVX-512 with VNNI, without contraction of a multiplication and an
 // addition into one operation: every float operation below is rounded on its own, as docs/format.md has it. Fused
-// multiply-add is used for sums of integers, which are exact, and in the encoder.
+// multiply-add is used where the product is exact, and in the encoder.
 
 #ifdef __AVX512VNNI__
 #include "avx512.hpp"
@@ -23,16 +23,16 @@
 
 namespace {
 
-constexpr int64_t kChunk = kBand * kColumns;
+constexpr int64_t kChunk = kBand * kColumns;  // places that go through a layer together, in the nearest cache
 constexpr int64_t kParts = 4;            // that each thread takes of a layer, for those that come late
 constexpr int64_t kStride = 8;           // lapped.py: BLOCK
 constexpr int64_t kSupport = 2 * kStride;
 constexpr int16_t kNarrow = 127;         // products.py: NARROW
 constexpr int16_t kWide = 32639;         // products.py: WIDE
-constexpr float kHalfWord = 1.0f / 65536;  // what an integer counts for in the upper half of a sum
+constexpr float kHalfWord = 1.0f / 65536;  // what an integer in the upper half of 32 bits is to be multiplied by
 constexpr float kStrength = 4.0f;        // layers.py: STRENGTH_LIMIT
 constexpr float kLeastVariance = 1e-6f;  // network.py: Block
-constexpr int16_t kSquared = 4095;      // squares of up to this are the same in float32, and 256 of them fit 32 bits
+constexpr int16_t kSquared = 4095;       // squares of up to this are the same in float32, and 256 of them fit 32 bits
 
 }  // namespace
 
@@ -128,7 +128,8 @@ void in_parts(int64_t rows, int64_t width, int64_t threads, const Work& work) {
   threads::pool().share(rows, std::max(least, rows / (kParts * threads)), threads, work);
 }
 
-// The same in bands, `(picture, y, x, rows, columns)`: kBand rows, or the last one, and at most kColumns columns.
+// The same in bands, `(picture, y, x, rows, columns)`: kBand rows, or the last one, and at most kColumns columns. `work()` is
+// what a part is worked on with.
 template <class Work>
 void in_bands(int64_t pictures, int64_t height, int64_t width, int64_t threads, const Work& work) {
   const int64_t bands = (height + kBand - 1) / kBand;
@@ -296,6 +297,84 @@ void scaled_product(const Linear& layer, const Wide::Left* inputs, int64_t count
   product<Wide>(inputs, layer.weights, layer.inputs, count, layer.outputs, one_by_one(scaled));
 }
 
+// What takes the sums of a block's first product: at each place something is added, the last bits are dropped.
+auto rectified(const Block& block, const int32_t* const* biases, NarrowLeft* between) {
+  return [biases, between, hidden = block.hidden, shifts = block.up_shift](auto vectors, int64_t row, int64_t output,
+                                                                           const Sums* sums) {
+    const auto halved = [&](int64_t v) {
+      const Sums biased = add(sums[v], load_sums(biases[row] + output + v * kLanes));
+      return shifted_right(biased, load_sums(shifts + output + v * kLanes));
+    };
+    for (int64_t v = 0; v + 1 < vectors; v += 2)
+      put_narrow(between + row * hidden + output + v * kLanes,
+                 clamped_wide(packed(halved(v), halved(v + 1)), 0, kNarrow));
+  };
+}
+
+// What takes those of the second one, and adds them to the features at each place.
+auto added(const Block& block, const int16_t* f, const int64_t* places, int16_t* out) {
+  return [f, places, out, scales = block.down_scale, biases = block.down_bias](auto vectors, int64_t row, int64_t output,
+                                                                               const Sums* sums) {
+    const int64_t place = places[row] + output;
+    const auto result = [&](int64_t v, Sums before) {
+      const Floats value = multiply(converted(sums[v]), load(scales + output + v * kLanes));
+      const Floats biased = add(value, load(biases + output + v * kLanes));
+      return nearest(multiply_add(converted(before), all(kHalfWord), biased));
+    };
+    for (int64_t v = 0; v + 1 < vectors; v += 2) {
+      const Sums before = load_sums(f + place + v * kLanes);
+      const Sums low = result(v, low_pairs(nothing(), before)), high = result(v + 1, high_pairs(nothing(), before));
+      store_sums(out + place + v * kLanes, clamped_wide(packed(low, high), -kWide, kWide));
+    }
+  };
+}
+
+// A block, a band at a time.
+class BlockBand {
+ public:
+  BlockBand(const Block& block, const int16_t* f, int16_t* out, const Map& map, int64_t height, int64_t width)
+      : block_(block), f_(f), out_(out), map_(map), height_(height), width_(width),
+        around_(block.filter, f, height, width), filtered_(kChunk * channels_), inputs_(kChunk * channels_),
+        between_(kChunk * hidden_) {}
+
+  void operator()(int64_t picture, int64_t y, int64_t x, int64_t rows, int64_t columns) const {
+    int64_t places[kChunk];          // where in the features, and what is added for λ
+    const int32_t* biases[kChunk];
+    around_.band(picture, y, x, columns, filtered_);
+    normalise_band(picture, y, x, rows, columns, places, biases);
+    product<Narrow>(inputs_, block_.up, channels_, rows * columns, hidden_, rectified(block_, biases, between_));
+    product<Narrow>(between_, block_.down, hidden_, rows * columns, channels_, added(block_, f_, places, out_));
+  }
+
+ private:
+  void normalise_band(int64_t picture, int64_t y, int64_t x, int64_t rows, int64_t columns, int64_t* places,
+                      const int32_t** biases) const {
+    Normal normals[kChunk];
+    for (int64_t row = 0; row < rows; ++row)
+      for (int64_t n = row * kColumns; n < row * kColumns + columns; ++n)
+        normals[n] = normal_of(block_, filtered_ + n * channels_);
+    for (int64_t row = 0, n = 0; row < rows; ++row) {
+      const Indexes indexes(map_, picture, y + row);
+      for (int64_t column = 0; column < columns; ++column, ++n) {
+        const int64_t index = indexes.at(x + column), from = row * kColumns + column;
+        normalise(filtered_ + from * channels_, channels_, normals[from], block_.scale + index * channels_,
+                  inputs_ + n * channels_);
+        places[n] = ((picture * height_ + y + row) * width_ + x + column) * channels_;
+        biases[n] = block_.up_bias + index * hidden_;
+      }
+    }
+  }
+
+  const Block& block_;
+  const int16_t* f_;
+  int16_t* out_;
+  const Map& map_;
+  int64_t height_, width_, channels_ = block_.filter.channels, hidden_ = block_.hidden;
+  Filtered<Filter, int16_t> around_;
+  Buffer<float> filtered_;
+  Buffer<NarrowLeft> inputs_, between_;
+};
+
 }  // namespace
 
 extern "C" {
@@ -303,56 +382,7 @@ extern "C" {
 // A block, of features `(pictures, height, width, channels)`.
 void run_block(const Block* given, const int16_t* f, int16_t* out, const Map* map, int64_t pictures, int64_t height,
                int64_t width, int64_t threads) {
-  const Block& block = *given;
-  const int64_t channels = block.filter.channels, hidden = block.hidden;
-  in_bands(pictures, height, width, threads, [&] {
-    return [&, around = Filtered(block.filter, f, height, width), filtered = Buffer<float>(kChunk * channels), inputs = Buffer<NarrowLeft>(kChunk * channels),
-            between = Buffer<NarrowLeft>(kChunk * hidden)](int64_t picture, int64_t y, int64_t x, int64_t rows,
-                                                           int64_t columns) {
-      around.band(picture, y, x, columns, filtered);
-      const int32_t* biases[kChunk];
-      int64_t places[kChunk];
-      Normal normals[kChunk];
-      for (int64_t row = 0; row < rows; ++row)
-        for (int64_t place = row * kColumns; place < row * kColumns + columns; ++place)
-          normals[place] = normal_of(block, filtered + place * channels);
-      for (int64_t row = 0, n = 0; row < rows; ++row) {
-        const Indexes indexes(*map, picture, y + row);
-        for (int64_t column = 0; column < columns; ++column, ++n) {
-          const int64_t index = indexes.at(x + column), place = row * kColumns + column;
-          normalise(filtered + place * channels, channels, normals[place], block.scale + index * channels,
-                    inputs + n * channels);
-          biases[n] = block.up_bias + index * hidden;
-          places[n] = (((picture * height) + y + row) * width + x + column) * channels;
-        }
-      }
-      const auto rectified = [=, to = +between, shifts = block.up_shift, biases = &biases[0]](
-                                 auto vectors, int64_t row, int64_t output, const Sums* sums) {
-        const auto halved = [&](int64_t v) {
-          const Sums biased = add(sums[v], load_sums(biases[row] + output + v * kLanes));
-          return shifted_right(biased, load_sums(shifts + output + v * kLanes));
-        };
-        for (int64_t v = 0; v + 1 < vectors; v += 2)
-          put_narrow(to + row * hidden + output + v * kLanes, clamped_wide(packed(halved(v), halved(v + 1)), 0, kNarrow));
-      };
-      product<Narrow>(inputs, block.up, channels, rows * columns, hidden, rectified);
-      const auto added = [=, places = &places[0], scales = block.down_scale, biases = block.down_bias](
-                             auto vectors, int64_t row, int64_t output, const Sums* sums) {
-        const int64_t place = places[row] + output;
-        const auto result = [&](int64_t v, Sums before) {
-          const Floats value = multiply(converted(sums[v]), load(scales + output + v * kLanes));
-          const Floats biased = add(value, load(biases + output + v * kLanes));
-          return nearest(multiply_add(converted(before), all(kHalfWord), biased));
-        };
-        for (int64_t v = 0; v + 1 < vectors; v += 2) {
-          const Sums before = load_sums(f + place + v * kLanes);
-          const Sums low = result(v, low_pairs(nothing(), before)), high = result(v + 1, high_pairs(nothing(), before));
-          store_sums(out + place + v * kLanes, clamped_wide(packed(low, high), -kWide, kWide));
-        }
-      };
-      product<Narrow>(between, block.down, hidden, rows * columns, channels, added);
-    };
-  });
+  in_bands(pictures, height, width, threads, [&] { return BlockBand(*given, f, out, *map, height, width); });
 }
 
 // The row of the probability tables for each latent at `count` places, `(count, latents)`.
@@ -459,9 +489,9 @@ void run_encoder_block(const EncoderBlock* given, const float* f, float* out, co
   const EncoderBlock& block = *given;
   const int64_t channels = block.filter.channels, hidden = block.hidden;
   in_bands(pictures, height, width, threads, [&] {
-    return [&, around = Filtered(block.filter, f, height, width), filtered = Buffer<float>(kChunk * channels), inputs = Buffer<float>(kChunk * channels),
-            between = Buffer<float>(kChunk * hidden)](int64_t picture, int64_t y, int64_t x, int64_t rows,
-                                                      int64_t columns) {
+    return [&, around = Filtered(block.filter, f, height, width), filtered = Buffer<float>(kChunk * channels),
+            inputs = Buffer<float>(kChunk * channels), between = Buffer<float>(kChunk * hidden)](
+               int64_t picture, int64_t y, int64_t x, int64_t rows, int64_t columns) {
       around.band(picture, y, x, columns, filtered);
       for (int64_t row = 0, n = 0; row < rows; ++row) {
         const Indexes indexes(*map, picture, y + row);
