@@ -466,7 +466,8 @@ void run_double(const Linear* layer, const float* bias, const int16_t* f, int16_
 // reaches into the row below.
 void run_leave(const Linear* layer, const int16_t* f, float* out, int64_t height, int64_t width, int64_t threads) {
   const int64_t line = kStride * (width + 1);
-  in_parts(height + 1, width, threads, [&](int64_t start, int64_t stop) {
+  const int64_t share = height / threads + 1;  // not less, as each part computes the row above it once more
+  threads::pool().share(height + 1, share, threads, [&](int64_t start, int64_t stop) {
     std::fill(out + start * kStride * line, out + stop * kStride * line, 0.0f);
     const int64_t last = std::min(stop, height) * width;
     for (int64_t first = std::max<int64_t>(0, start - 1) * width; first < last; first += kChunk) {
