@@ -50,6 +50,7 @@ inline void store_sums(void* p, Sums x) { _mm256_storeu_si256(static_cast<__m256
 inline Sums add(Sums a, Sums b) { return _mm256_add_epi32(a, b); }
 inline Sums nearest(Floats x) { return _mm256_cvtps_epi32(x); }
 inline Sums shifted_right(Sums x, Sums bits) { return _mm256_srav_epi32(x, bits); }
+
 // The sum of `low` in the lower half of the result, that of `high` in the upper one.
 inline int64_t sums_of(Sums low, Sums high) {
   const Sums each = add(_mm256_unpacklo_epi32(low, high), _mm256_unpackhi_epi32(low, high));

@@ -42,6 +42,7 @@ inline void store_sums(void* p, Sums x) { _mm512_storeu_si512(p, x); }
 inline Sums add(Sums a, Sums b) { return _mm512_add_epi32(a, b); }
 inline Sums nearest(Floats x) { return _mm512_cvtps_epi32(x); }
 inline Sums shifted_right(Sums x, Sums bits) { return _mm512_srav_epi32(x, bits); }
+
 // The sum of `low` in the lower half of the result, that of `high` in the upper one.
 inline int64_t sums_of(Sums low, Sums high) {
   const Sums each = add(_mm512_unpacklo_epi32(low, high), _mm512_unpackhi_epi32(low, high));

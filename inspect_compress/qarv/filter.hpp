@@ -21,7 +21,7 @@ extern "C" {
 // For integers of 16 bits. Channels are a multiple of 2 · kLanes, and come in the order of `low_pairs` and `high_pairs`.
 struct Filter {
   int64_t channels;
-  const int16_t* factors;              // (kPairs, kBand, kSide, channels, 2): a pair of rows' for each row of a patch
+  const int16_t* factors;              // (kPairs, kBand, kSide, channels, 2): by which each row of a patch takes two rows
   const int32_t* bias;                 // (channels)
   const float* unit;                   // (channels): what 1 of a sum stands for, a power of two
 };

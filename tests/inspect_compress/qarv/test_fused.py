@@ -69,8 +69,8 @@ class Numbers:
     def positive(self, low: float, high: float, *shape: int) -> Tensor:
         return torch.from_numpy(np.exp(self._rng.uniform(np.log(low), np.log(high), shape)).astype(np.float32))
 
-    def features(self, *shape: int) -> Tensor:
-        return self.integers(WIDE, *shape, dtype=torch.int16)
+    def features(self, *shape: int, most: int = WIDE) -> Tensor:
+        return self.integers(most, *shape, dtype=torch.int16)
 
     def exponents(self, low: int, high: int, count: int) -> Tensor:
         return torch.from_numpy(self._rng.integers(low, high + 1, count)).to(torch.int8)
@@ -116,15 +116,20 @@ seeds = st.integers(0, 2**32 - 1)
 
 @each_build
 @many
-@given(seeds, st.sampled_from(WIDTHS), st.integers(1, 3), sides, sides, st.booleans())
-def test_blocks(name: str, seed: int, channels: int, batch: int, height: int, width: int, mapped: bool) -> None:
+@given(
+    seeds, st.sampled_from(WIDTHS), st.integers(1, 3), sides, sides, st.booleans(), st.sampled_from([200, 1500, WIDE])
+)
+def test_blocks(
+    name: str, seed: int, channels: int, batch: int, height: int, width: int, mapped: bool, most: int
+) -> None:
+    """`most`: squares of filtered features are summed in another way where they are small."""
     numbers = Numbers(seed)
     tensors = block_tensors(numbers, channels)
     cells = (height, width) if mapped else (1, 1)
     shape = (batch, height, width) if not mapped else (batch, 2 * height, 2 * width)
     index = torch.from_numpy(np.random.default_rng(seed).integers(0, 256, (batch, *cells)))
     conditions = ExactConditions(index, torch.ones(index.shape))
-    f = numbers.features(*shape, channels)
+    f = numbers.features(*shape, channels, most=most)
 
     assert torch.equal(fused(name).block(tensors)(f, conditions).float(), SURE.block(tensors)(f.float(), conditions))
 
