@@ -24,7 +24,7 @@
 namespace {
 
 constexpr int64_t kChunk = kBand * kColumns;  // places that go through a layer together, in the nearest cache
-constexpr int64_t kParts = 4;            // that each thread takes of a layer, for those that come late
+constexpr int64_t kParts = 2;            // that each thread takes of a layer, for those that come late
 constexpr int64_t kStride = 8;           // lapped.py: BLOCK
 constexpr int64_t kSupport = 2 * kStride;
 constexpr int16_t kNarrow = 127;         // products.py: NARROW

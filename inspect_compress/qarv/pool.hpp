@@ -60,6 +60,7 @@ class Pool {
   }
 
   static constexpr int64_t kTries = 60000;  // most of a millisecond, in which the next layer may have begun
+  static constexpr int64_t kTurn = 500;     // of them, after which another program may have the processor
 
   // What a thread may take next of a share that is its own as long as others have work: so much of what it computed in the
   // layer before lies near it.
@@ -80,7 +81,10 @@ class Pool {
   void wait_and_help(size_t own) {
     for (uint64_t seen = 0;;) {
       for (int64_t tries = 0; tries < kTries && number_.load(std::memory_order_relaxed) == seen; ++tries)
-        __builtin_ia32_pause();
+        if (tries % kTurn)
+          __builtin_ia32_pause();
+        else
+          std::this_thread::yield();
       {
         std::unique_lock<std::mutex> lock(state_);
         wake_.wait(lock, [&] { return number_ != seen; });
