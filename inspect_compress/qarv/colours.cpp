@@ -84,8 +84,9 @@ void run_colours(const float* grey, const float* first, const float* second, int
 // `out`, of `count` samples of a grey picture.
 void run_grey(const float* samples, int64_t count, uint8_t* out, int64_t threads) {
   threads::pool().share(count, kSamples, threads, [&](int64_t start, int64_t stop) {
-    std::vector<int32_t> values(stop - start);
-    grey_levels(samples + start, stop - start, values.data(), out + start);
+    int32_t values[kSamples];
+    for (int64_t first = start; first < stop; first += kSamples)
+      grey_levels(samples + first, std::min(kSamples, stop - first), values, out + first);
   });
 }
 }
