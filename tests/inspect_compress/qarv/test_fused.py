@@ -278,6 +278,17 @@ def test_pictures(name: str, seed: int, height: int, width: int, halved: bool) -
 
 
 @each_build
+@pytest.mark.parametrize("count", [1, 3])
+def test_pictures_of_many_parts(name: str, count: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(threads, "_THREADS", count)
+    rng = np.random.default_rng(0)
+    parts = [rng.uniform(-0.2, 1.2, shape).astype(np.float32) for shape in ((1, 101, 333), (2, 51, 167))]
+
+    for some in (parts, parts[:1]):
+        assert np.array_equal(fused(name).picture(some), SURE.picture(some))
+
+
+@each_build
 def test_files_and_pictures_do_not_depend_on_threads(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     codec, image = codec_of(name), surface((300, 400, 3))
     monkeypatch.setattr(threads, "_THREADS", 1)
